@@ -16,6 +16,7 @@ import stat
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from fireside_engine import __version__
 
@@ -189,11 +190,17 @@ def prove(token: str, nonce: str) -> str:
     return hmac.new(token.encode(), nonce.encode(), hashlib.sha256).hexdigest()
 
 
-def engine_command(*, port: int | None = None, host: str | None = None, idle_exit: float | None = None) -> list[str]:
-    """The command that runs an engine server in the foreground, with this interpreter."""
+def engine_command(
+    *, port: int | Literal["auto"] | None = None, host: str | None = None, idle_exit: float | None = None
+) -> list[str]:
+    """The command that runs an engine server in the foreground, with this interpreter.
+
+    Port "auto" is the default one, or any other where that is taken.
+    """
     import sys
 
-    command = [sys.executable, "-m", "fireside_engine.server"]
+    # -P: whatever lies in the directory where the engine is started must not shadow a module of it.
+    command = [sys.executable, "-P", "-m", "fireside_engine.server"]
     if port is not None:
         command += ["--port", str(port)]
     if host is not None:

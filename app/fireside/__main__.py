@@ -1,0 +1,7 @@
+"""`python -m fireside`."""
+
+import sys
+
+from fireside.cli import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""One module per command; each has `main(words) -> ExitCode` and raises Failure."""

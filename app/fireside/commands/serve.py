@@ -1,0 +1,35 @@
+"""`fireside serve`: this process becomes the engine, in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from fireside import engine_process
+from fireside.arguments import Parser, number, usage_error, whole
+from fireside.exit_codes import ExitCode
+from fireside_engine import address
+
+_DESCRIPTION = f"""\
+Run the engine in the foreground until Ctrl-C. It serves the OpenAI API for editors and SDKs on this machine;
+the base URL is http://127.0.0.1:{address.DEFAULT_PORT}/v1 unless another port is given."""
+
+
+def main(words: Sequence[str]) -> ExitCode:
+    parser = Parser("serve", _DESCRIPTION)
+    parser.add_argument("--host", metavar="ADDRESS", help="listen here instead of on 127.0.0.1")
+    parser.add_argument("--port", type=_port, metavar="PORT", help=f"instead of {address.DEFAULT_PORT}")
+    parser.add_argument("--idle-exit", type=number, default=0.0, metavar="SECONDS", help="leave when idle this long")
+    args = parser.read(words)
+    if endpoint := engine_process.find():
+        raise usage_error(f"An engine runs already on {endpoint.url}.", hint="`fireside stop` ends it; then try again.")
+    command = address.engine_command(host=args.host, port=args.port, idle_exit=args.idle_exit)
+    os.execv(command[0], command)  # noqa: S606 - our own interpreter
+
+
+def _port(text: str) -> int:
+    port = whole(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no port; they go up to 65535")
+    return port

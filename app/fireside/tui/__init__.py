@@ -1,0 +1,1 @@
+"""The terminal app. It knows the engine only through `engine.Engine`; conversations leave the process no other way."""

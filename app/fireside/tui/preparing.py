@@ -1,0 +1,75 @@
+"""Before the first message: reach the engine, find the model that was asked for, and have it loaded.
+
+The prompt works meanwhile; a message that is sent finds the engine starting or the model loading, and waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from fireside.arguments import did_you_mean
+from fireside.exit_codes import ExitCode
+from fireside.failure import Failure
+from fireside.models import ModelChoice, is_path
+from fireside.tui.engine import Model
+from fireside.tui.state import ChatState
+from fireside_engine import address
+
+POLL = 0.5
+"""Seconds between two looks at a model that loads."""
+NO_MODEL = "No model is installed."
+
+
+def no_model_hint() -> str:
+    return f"Put a .gguf file into {address.models_dir()}, or use /model with the path of one."
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).expanduser().resolve()
+
+
+async def choose(state: ChatState, wanted: str) -> list[Model]:
+    """Make `wanted` the model of the chat: a name, a path, or empty for the engine's default. Gives what there is.
+
+    Raises Failure if there is no such model or file.
+    """
+    await state.engine.connect()
+    state.is_connected, state.is_down = True, False
+    if is_path(wanted):
+        await asyncio.to_thread(ModelChoice, wanted)
+        wanted = await state.engine.register(await asyncio.to_thread(_absolute, wanted))
+    models = await state.engine.models()
+    if wanted:
+        names = {model.name.lower(): model.name for model in models}
+        name = names.get(wanted.lower().removesuffix(":latest"))
+        if name is None:
+            raise Failure(
+                f"There is no model “{wanted}”.",
+                ExitCode.MODEL,
+                hint=f"{did_you_mean(wanted, names.values())} ctrl+o shows what is installed.".strip(),
+                code="model_not_found",
+            )
+        wanted = name
+    state.settings = replace(state.settings, model=wanted)
+    return models
+
+
+async def load(state: ChatState, changed: Callable[[], None]) -> None:
+    """Have the chat's model in memory before it is needed. Raises Failure."""
+    state.is_loading = True
+    changed()
+    loading = asyncio.create_task(state.engine.load(state.settings.model, deterministic=state.settings.deterministic))
+    try:
+        while not loading.done():
+            await state.refresh_status()
+            changed()
+            await asyncio.wait({loading}, timeout=POLL)
+        await loading
+    finally:
+        loading.cancel()
+        state.is_loading = False
+    await state.refresh_status()
+    changed()

@@ -1,0 +1,187 @@
+"""What arrived of one answer so far, read from the chunks of the API. Pure: the caller tells the time.
+
+Text is kept as it came; whoever shows it cleans it. Unknown members of a chunk are ignored, because an engine of
+another version may send more than this one knows.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fireside.progress import Prefill, prefill_of
+from fireside.tui.thinking import Piece, ThinkSplitter
+
+RATE_WINDOW = 3.0
+"""Seconds of the stream that the live speed looks at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """The model is being loaded before it can read."""
+
+    model: str
+    step: str
+    fraction: float | None
+    """Of the step; None if it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Where an answer came from and what it cost; None where nobody said."""
+
+    model: str = ""
+    ending: Literal["stop", "length", "stopped", "failed"] = "stop"
+    """`stopped` is the reader's wish, `failed` an error."""
+    reason: str = ""
+    """One sentence of the engine about the route; empty if there was no choice."""
+    cached: int | None = None
+    prefilled: int | None = None
+    generated: int | None = None
+    counted_here: bool = False
+    """`generated` and `rate` were counted by this program from pieces, not reported by the engine."""
+    rate: float | None = None
+    """Generated tokens per second."""
+    exact: bool | None = None
+    drafted: int = 0
+    accepted: int = 0
+    load_ms: float = 0.0
+    queue_ms: float = 0.0
+    seed: int | None = None
+
+    @property
+    def context(self) -> int | None:
+        """Tokens the conversation holds after this answer."""
+        if self.prefilled is None or self.cached is None:
+            return None
+        return self.cached + self.prefilled + (self.generated or 0)
+
+
+@dataclass(slots=True)
+class Reply:
+    """Feed it chunks; read what to show."""
+
+    stage: Loading | Prefill | None = None
+    """Before the first text."""
+    text: str = ""
+    reasoning: str = ""
+    finish_reason: str | None = None
+    thinking_started: float | None = None
+    thinking_ended: float | None = None
+    _pieces: int = 0
+    _first: float = 0.0
+    _last: float = 0.0
+    _times: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
+    _prefill: Prefill | None = None
+    _model: str = ""
+    _timings: dict[str, Any] = field(default_factory=dict)
+    _extension: dict[str, Any] = field(default_factory=dict)
+    _splitter: ThinkSplitter = field(default_factory=ThinkSplitter)
+
+    def feed(self, chunk: dict[str, Any], now: float) -> list[Piece]:
+        """Take a chunk; gives the text it brought."""
+        self._model = str(chunk.get("model") or self._model)
+        if isinstance(timings := chunk.get("timings"), dict):
+            self._timings = timings
+        extension = chunk.get("fireside")
+        if isinstance(extension, dict):
+            if extension.get("stage") == "loading":
+                self.stage = Loading(
+                    str(extension.get("model") or ""), str(extension.get("step") or ""), _number(extension, "fraction")
+                )
+            else:
+                self._extension = extension
+        if prefill := prefill_of(chunk):
+            self.stage = self._prefill = prefill
+        choices = chunk.get("choices")
+        if not isinstance(choices, list) or not choices:
+            return []
+        return self._feed_choice(choices[0], now)
+
+    def finish(self, now: float) -> list[Piece]:
+        """No more chunks come; gives text that was held back."""
+        return self._keep(self._splitter.finish(), now)
+
+    def rate(self, now: float) -> float | None:
+        """Pieces per second lately; an engine sends one token per piece, or a little more."""
+        while self._times and self._times[0] < now - RATE_WINDOW:
+            self._times.popleft()
+        if len(self._times) < 2:
+            return None
+        span = max(now, self._times[-1]) - self._times[0]
+        return (len(self._times) - 1) / span if span > 0 else None
+
+    @property
+    def context(self) -> int:
+        """Tokens in the context so far, as far as anybody said."""
+        return (self._prefill.total if self._prefill else 0) + self._pieces
+
+    def account(self, ending: Literal["stop", "length", "stopped", "failed"]) -> Account:
+        timings, extension = self._timings, self._extension
+        prefill = self._prefill
+        generated = _count(timings, "predicted_n")
+        rate = _number(timings, "predicted_per_second")
+        counted = generated is None and self._pieces > 0
+        if counted:
+            generated = self._pieces
+            rate = (self._pieces - 1) / (self._last - self._first) if self._last > self._first else None
+        cached = _count(timings, "cache_n")
+        prefilled = _count(timings, "prompt_n")
+        if cached is None and prefilled is None and prefill is not None:
+            cached, prefilled = prefill.cached, prefill.processed - prefill.cached
+        exact = extension.get("exact")
+        return Account(
+            model=str(extension.get("route") or self._model),
+            ending=ending,
+            reason=str(extension.get("reason") or ""),
+            cached=cached,
+            prefilled=prefilled,
+            generated=generated,
+            counted_here=counted,
+            rate=rate or None,
+            exact=exact if isinstance(exact, bool) else None,
+            drafted=_count(timings, "draft_n") or 0,
+            accepted=_count(timings, "draft_n_accepted") or 0,
+            load_ms=_number(extension, "load_ms") or 0.0,
+            queue_ms=_number(extension, "queue_ms") or 0.0,
+            seed=_count(extension, "seed"),
+        )
+
+    def _feed_choice(self, choice: dict[str, Any], now: float) -> list[Piece]:
+        delta = choice.get("delta") or {}
+        pieces: list[Piece] = []
+        if reasoning := delta.get("reasoning_content"):
+            pieces.append(Piece("thinking", str(reasoning)))
+        if content := delta.get("content"):
+            pieces += self._splitter.feed(str(content))
+        if reasoning or content:
+            self.stage = None
+            self._first = self._first if self._pieces else now
+            self._last = now
+            self._pieces += 1
+            self._times.append(now)
+        if reason := choice.get("finish_reason"):
+            self.finish_reason = str(reason)
+        return self._keep(pieces, now)
+
+    def _keep(self, pieces: list[Piece], now: float) -> list[Piece]:
+        for piece in pieces:
+            if piece.kind == "thinking":
+                self.reasoning += piece.text
+                self.thinking_started = now if self.thinking_started is None else self.thinking_started
+            else:
+                self.text += piece.text
+                if self.thinking_started is not None and self.thinking_ended is None:
+                    self.thinking_ended = now
+        return pieces
+
+
+def _number(source: dict[str, Any], name: str) -> float | None:
+    value = source.get(name)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _count(source: dict[str, Any], name: str) -> int | None:
+    value = _number(source, name)
+    return None if value is None else int(value)

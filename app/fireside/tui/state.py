@@ -1,0 +1,115 @@
+"""What a chat knows: its conversation and settings, and what the engine last said about itself. No widget."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from fireside.failure import Failure
+from fireside.progress import Prefill
+from fireside.tui.chat_settings import ChatSettings
+from fireside.tui.engine import Engine, Running, Status
+from fireside.tui.generation import Generation
+from fireside.tui.reply import Account, Loading
+from fireside.tui.status_line import Phase, StatusView
+from fireside.tui.transcript import Conversation
+
+
+@dataclass(slots=True)
+class ChatState:
+    """Of one chat screen."""
+
+    engine: Engine
+    settings: ChatSettings = field(default_factory=ChatSettings)
+    conversation: Conversation = field(default_factory=Conversation)
+    status: Status = field(default_factory=Status)
+    status_at: float = 0.0
+    """When the engine said so, by the monotonic clock."""
+    is_connected: bool = False
+    is_down: bool = False
+    """The last attempt to reach the engine failed."""
+    is_loading: bool = False
+    """A model is being loaded before anybody asked it anything."""
+    generation: Generation | None = None
+    queue: list[str] = field(default_factory=list)
+    """Messages that wait for the present answer."""
+    last: Account | None = None
+    """Of the answer that the status line tells about."""
+
+    async def refresh_status(self) -> None:
+        """Ask the engine what it is doing. An engine that does not answer is shown as such."""
+        try:
+            self.status = await self.engine.status()
+        except Failure:
+            self.status = Status()
+            self.is_connected, self.is_down = False, True
+        else:
+            self.is_connected, self.is_down = True, False
+        self.status_at = time.monotonic()
+
+    @property
+    def running(self) -> Running | None:
+        """The model of this chat, if it is in memory or on its way there."""
+        return self.status.find(self.settings.model or self._answered_by)
+
+    @property
+    def model(self) -> str:
+        """The model that answers next, as far as it is known."""
+        if self.settings.model:
+            return self.settings.model
+        running = self.running
+        return running.name if running else self._answered_by
+
+    @property
+    def _answered_by(self) -> str:
+        return self.last.model if self.last else ""
+
+    def view(self) -> StatusView:
+        """What the status line shows now."""
+        running, generation = self.running, self.generation
+        left = None
+        if running is not None and running.keep_alive_s is not None and generation is None:
+            left = running.keep_alive_s - (time.monotonic() - self.status_at)
+        rate = generation.rate if generation is not None else self.last.rate if self.last else None
+        return StatusView(
+            phase=self._phase(running),
+            model=self.model,
+            used=self._used(),
+            n_ctx=running.n_ctx if running else 0,
+            rate=rate,
+            cached=self.last.cached if self.last else None,
+            memory=running.rss if running else 0,
+            memory_total=self.status.memory_total,
+            unload_in=_coarse(left),
+            deterministic=self.settings.deterministic,
+            queued=len(self.queue),
+        )
+
+    def _phase(self, running: Running | None) -> Phase:
+        if (generation := self.generation) is not None:
+            if not generation.is_connected:
+                return Phase.STARTING
+            if generation.reply.text or generation.reply.reasoning:
+                return Phase.WRITING
+            return Phase.LOADING if isinstance(generation.reply.stage, Loading) else Phase.READING
+        if self.is_down:
+            return Phase.DOWN
+        if not self.is_connected:
+            return Phase.STARTING
+        if self.is_loading or (running is not None and running.state == "loading"):
+            return Phase.LOADING
+        return Phase.READY if running is not None and running.state == "ready" else Phase.IDLE
+
+    def _used(self) -> int:
+        if self.generation is not None:
+            stage = self.generation.reply.stage
+            live = stage.processed if isinstance(stage, Prefill) else self.generation.reply.context
+            return live or (self.last.context or 0 if self.last else 0)
+        return (self.last.context or 0) if self.last else 0
+
+
+def _coarse(seconds: float | None) -> float | None:
+    """Whole minutes where there are several, so that the line does not tick."""
+    if seconds is None or seconds < 120:
+        return seconds
+    return seconds // 60 * 60

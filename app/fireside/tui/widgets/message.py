@@ -1,0 +1,184 @@
+"""The messages of a transcript: what the user wrote, verbatim, and an answer with all that belongs to it."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.events import Resize
+from textual.widgets import Static
+
+from fireside.failure import Failure
+from fireside.progress import Prefill
+from fireside.tui.reply import Account, Loading
+from fireside.tui.screen_text import ScreenText, on_screen
+from fireside.tui.thinking import Piece
+from fireside.tui.widgets.stream_markdown import StreamMarkdown
+from fireside.tui.widgets.thought import Thought
+from fireside.tui.widgets.waiting import WaitingLine
+from fireside.tui.wording import pack, why
+
+EMPTY = "The model ended without a word."
+
+
+class UserMessage(Static):
+    """What the user wrote, as it was written."""
+
+    DEFAULT_CSS = """
+    UserMessage {
+        height: auto;
+        margin: 0 0 1 0;
+        padding: 0 1;
+        border-left: outer $primary;
+        background: $surface;
+    }
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(Content(on_screen(text).expandtabs(4)), markup=False)
+
+
+class Notice(Static):
+    """A calm block for what went wrong, or what to know. Stands in the transcript and is no part of the chat."""
+
+    DEFAULT_CSS = """
+    Notice {
+        height: auto;
+        margin: 0 0 1 0;
+        padding: 0 1;
+        border-left: outer $border;
+        color: $foreground;
+        &.-error { border-left: outer $error; }
+    }
+    """
+
+    def __init__(self, message: str, hint: str = "", *, is_error: bool = False) -> None:
+        said = Content(on_screen(message))
+        if hint:
+            said = Content.assemble(said, "\n", (on_screen(hint), "$faint"))
+        super().__init__(said, markup=False, classes="-error" if is_error else "")
+
+    @classmethod
+    def of(cls, failure: Failure, remark: str = "") -> Notice:
+        """What an error says, and what became of the message that met it."""
+        return cls(failure.message, "\n".join(filter(None, [failure.hint, remark])), is_error=True)
+
+
+class WhyLine(Static):
+    """What an answer cost, broken between its parts only."""
+
+    DEFAULT_CSS = """
+    WhyLine { height: auto; color: $faint; margin: 0 0 1 0; }
+    """
+
+    def __init__(self, account: Account) -> None:
+        super().__init__(markup=False)
+        self._parts = why(account)
+
+    def on_resize(self, event: Resize) -> None:
+        self.update(Content("\n".join(pack(self._parts, event.size.width))))
+
+
+class AnswerMessage(Vertical):
+    """An answer: a waiting line, then thinking and text as they come, then why it took as long as it did."""
+
+    DEFAULT_CSS = """
+    AnswerMessage {
+        height: auto;
+        padding: 0 1 0 2;
+        & > .partial { color: $faint; }
+    }
+    """
+
+    def __init__(self, waiting_for: str = "") -> None:
+        super().__init__()
+        self._waiting: WaitingLine | None = WaitingLine(waiting_for)
+        self._thought: Thought | None = None
+        self._stream: StreamMarkdown | None = None
+        self._text_filter = ScreenText()
+        self._thought_filter = ScreenText()
+        self._following = True
+        self._complete: tuple[list[Piece], Account, Failure | None, str] | None = None
+
+    @classmethod
+    def of(
+        cls, pieces: list[Piece], account: Account, failure: Failure | None = None, remark: str = ""
+    ) -> AnswerMessage:
+        """An answer that is complete."""
+        message = cls()
+        message._waiting = None
+        message._complete = (pieces, account, failure, remark)
+        return message
+
+    def compose(self) -> ComposeResult:
+        if self._waiting is not None:
+            yield self._waiting
+
+    async def on_mount(self) -> None:
+        if self._complete is not None:
+            pieces, account, failure, remark = self._complete
+            await self.add(pieces)
+            await self.finish(account, failure, remark)
+
+    @property
+    def source(self) -> str:
+        """The answer's Markdown, as it may be shown."""
+        return self._stream.source if self._stream else ""
+
+    @property
+    def thought(self) -> Thought | None:
+        return self._thought
+
+    def follow(self, following: bool) -> None:
+        """Whether somebody looks at the end of the answer."""
+        self._following = following
+        if self._stream is not None:
+            self._stream.following = following
+
+    def wait(self, words: str) -> None:
+        if self._waiting is not None:
+            self._waiting.say(words)
+
+    def show_stage(self, stage: Loading | Prefill) -> None:
+        if self._waiting is not None:
+            self._waiting.show_stage(stage)
+
+    async def add(self, pieces: list[Piece]) -> None:
+        """Show new text; at once or a moment later."""
+        for kind, text in pieces:
+            if kind == "thinking":
+                if self._thought is None:
+                    self._thought = Thought()
+                    await self._mount_before_text(self._thought)
+                self._thought.write(self._thought_filter.feed(text))
+            else:
+                if self._thought is not None:
+                    self._thought.finish()
+                if self._stream is None:
+                    self._stream = StreamMarkdown()
+                    self._stream.following = self._following
+                    await self._mount_before_text(self._stream)
+                self._stream.write(self._text_filter.feed(text))
+
+    async def finish(self, account: Account, failure: Failure | None = None, remark: str = "") -> None:
+        """Nothing more comes: render the whole, and say what it cost, or what went wrong."""
+        await self._remove_waiting()
+        if self._thought is not None:
+            self._thought.finish()
+        if self._stream is not None:
+            await self._stream.finish()
+        elif account.ending in ("stop", "length"):
+            await self.mount(Static(EMPTY, classes="partial", markup=False))
+        if failure is not None:
+            await self.mount(Notice.of(failure, remark))
+        else:
+            await self.mount(WhyLine(account))
+
+    async def _mount_before_text(self, widget: Thought | StreamMarkdown) -> None:
+        await self._remove_waiting()
+        await self.mount(widget)
+
+    async def _remove_waiting(self) -> None:
+        if self._waiting is not None:
+            waiting, self._waiting = self._waiting, None
+            await waiting.remove()

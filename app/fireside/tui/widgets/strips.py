@@ -1,0 +1,54 @@
+"""Single lines between transcript and prompt, there only when they have something to say."""
+
+from __future__ import annotations
+
+from textual.content import Content
+from textual.events import Click
+from textual.message import Message
+from textual.widgets import Static
+
+from fireside.tui.screen_text import on_one_line
+
+
+class JumpStrip(Static):
+    """The reader is not at the end."""
+
+    DEFAULT_CSS = """
+    JumpStrip { height: 1; text-align: center; color: $faint; display: none; }
+    """
+
+    class Clicked(Message):
+        """The reader wants to go there."""
+
+    def __init__(self) -> None:
+        super().__init__(markup=False)
+
+    def show(self, *, away: bool, is_writing: bool) -> None:
+        self.display = away
+        if away:
+            self.update(
+                Content.assemble("↓ ", "the answer goes on below" if is_writing else "more below", " · ctrl+end")
+            )
+
+    def on_click(self, event: Click) -> None:
+        event.stop()
+        self.post_message(self.Clicked())
+
+
+class QueueStrip(Static):
+    """Messages that are sent when the present answer is complete."""
+
+    DEFAULT_CSS = """
+    QueueStrip { height: auto; max-height: 4; padding: 0 2; color: $faint; display: none; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__(markup=False)
+
+    def show(self, queue: list[str]) -> None:
+        self.display = bool(queue)
+        if not queue:
+            return
+        width = max(10, self.app.size.width - 14)
+        lines = [Content(on_one_line(text)).truncate(width, ellipsis=True) for text in queue]
+        self.update(Content("\n").join(Content.assemble(("queued ", "$accent"), line) for line in lines))

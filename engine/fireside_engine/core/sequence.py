@@ -1,0 +1,101 @@
+"""One request on its way: its tokens, its text, its times. Pure state, changed by the scheduler alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fireside_engine.core.detokenizer import Detokenizer
+from fireside_engine.core.events import Delta, FinishReason, Timings, TokenLogprob
+from fireside_engine.core.step import Drawer, Drawn, Tokens
+from fireside_engine.core.stop import StopMachine
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """A prepared request. `prompt` has at least one token and fits the context; who prepares it sees to that."""
+
+    request_id: str
+    prompt: Tokens
+    drawer: Drawer
+    piece: Callable[[int], bytes]
+    """Bytes of a token as they appear in text."""
+    eog: Collection[int]
+    """Tokens that end an answer."""
+    limit: int
+    """Tokens the answer may have: `max_tokens` cut to what the context leaves."""
+    stops: tuple[str, ...] = ()
+    submitted: float = 0.0
+
+    n_generated: int = 0
+    finish: FinishReason | None = None
+    stop_string: str | None = None
+    n_cached: int = 0
+    admitted: float = 0.0
+    first_token: float = 0.0
+    last_token: float = 0.0
+    _detokenizer: Detokenizer = field(default_factory=Detokenizer)
+    _stop: StopMachine = field(init=False)
+    _pending_tokens: int = 0
+    _pending_logprobs: list[TokenLogprob] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._stop = StopMachine(self.stops)
+        if len(self.prompt) == 0:
+            raise ValueError("a sequence needs at least one token")
+        self.prompt = np.ascontiguousarray(self.prompt, dtype=np.int32)
+
+    @property
+    def remaining(self) -> int:
+        return self.limit - self.n_generated
+
+    def advance(self, drawn: Drawn, now: float) -> Delta | None:
+        """Take a token in; sets `finish` when it is the last one. Returns the text it releases, if any."""
+        if self.n_generated == 0:
+            self.first_token = now
+        self.last_token = now
+        self.n_generated += 1
+        if drawn.token in self.eog:
+            return self.end(FinishReason.STOP)
+        self._pending_tokens += 1
+        if drawn.logprob is not None:
+            self._pending_logprobs.append(drawn.logprob)
+        released = self._stop.push(self._detokenizer.push(self.piece(drawn.token)))
+        if released.stop is not None:
+            self.finish = FinishReason.STOP
+            self.stop_string = released.stop
+            return self._delta(released.text)
+        if drawn.ended:
+            return self.end(FinishReason.STOP, released.text)
+        if self.n_generated >= self.limit:
+            return self.end(FinishReason.LENGTH, released.text)
+        return self._delta(released.text) if released.text else None
+
+    def end(self, reason: FinishReason, text: str = "") -> Delta | None:
+        """No token follows: release what was held back."""
+        self.finish = reason
+        rest = self._stop.finish()
+        if rest.stop is not None:
+            self.finish, self.stop_string = FinishReason.STOP, rest.stop
+        return self._delta(text + rest.text)
+
+    def _delta(self, text: str) -> Delta | None:
+        if not text and not self._pending_logprobs:
+            return None
+        delta = Delta(self.request_id, text, self._pending_tokens, tuple(self._pending_logprobs))
+        self._pending_tokens = 0
+        self._pending_logprobs.clear()
+        return delta
+
+    def timings(self) -> Timings:
+        started = self.n_generated > 0
+        return Timings(
+            cache_n=self.n_cached,
+            prompt_n=len(self.prompt) - self.n_cached if self.admitted else 0,
+            prompt_ms=max(0.0, self.first_token - self.admitted) * 1e3 if started else 0.0,
+            predicted_n=self.n_generated,
+            predicted_ms=max(0.0, self.last_token - self.first_token) * 1e3,
+            queue_ms=max(0.0, self.admitted - self.submitted) * 1e3 if self.admitted else 0.0,
+        )

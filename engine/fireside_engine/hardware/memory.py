@@ -1,0 +1,106 @@
+"""Memory and processes of this machine. The only door to psutil.
+
+"Available" means: what a new allocation can get now without swapping, under every control group this process is in.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes of host memory."""
+
+    total: int
+    available: int
+
+
+def host() -> Memory:
+    """The machine's memory, cut to the tightest control group (v1 or v2, ancestors included)."""
+    memory = psutil.virtual_memory()
+    total, free = int(memory.total), int(memory.available)
+    for limit, used in _control_groups():
+        total = min(total, limit)
+        free = min(free, max(0, limit - used))
+    return Memory(total, free)
+
+
+def available() -> int:
+    return host().available
+
+
+def total() -> int:
+    return host().total
+
+
+def rss(pid: int) -> int:
+    """Bytes resident in a process; 0 when it is gone."""
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def port_owner(port: int) -> str | None:
+    """`name (pid N)` of the program that listens on a TCP port, where the system tells."""
+    try:
+        for connection in psutil.net_connections(kind="tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
+                if connection.pid is None:
+                    return None
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    except (psutil.Error, OSError):
+        # Some systems show foreign sockets to administrators only: then the owner stays unknown.
+        return None
+    return None
+
+
+def _control_groups() -> list[tuple[int, int]]:
+    """(limit, used without reclaimable page cache) of this process's memory groups and all their ancestors."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            root, names = Path("/sys/fs/cgroup"), ("memory.max", "memory.current", "memory.stat")
+        elif "memory" in controllers.split(","):
+            root = Path("/sys/fs/cgroup/memory")
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat")
+        else:
+            continue
+        group = root / path.lstrip("/")
+        while True:
+            if (pair := _group(group, *names)) is not None:
+                found.append(pair)
+            if group in (root, group.parent) or root not in group.parents:
+                break
+            group = group.parent
+    return found
+
+
+def _group(group: Path, limit_name: str, used_name: str, stat_name: str) -> tuple[int, int] | None:
+    try:
+        text = (group / limit_name).read_text(encoding="utf-8").strip()
+        # v1 writes a number near 2^63 where there is no limit, v2 the word "max".
+        if text == "max" or int(text) >= 1 << 60:
+            return None
+        used = int((group / used_name).read_text(encoding="utf-8"))
+        stat = dict(line.split() for line in (group / stat_name).read_text(encoding="utf-8").splitlines())
+    except (OSError, ValueError):
+        return None
+    reclaimable = int(stat.get("inactive_file", 0)) + int(stat.get("active_file", 0))
+    return int(text), max(0, used - reclaimable)
+
+
+def lower_priority(steps: int) -> None:
+    """Be nice to the rest of the machine by `steps`; a no-op where the system has no such notion."""
+    if hasattr(os, "nice"):
+        os.nice(steps)

@@ -1,0 +1,133 @@
+"""A llama.cpp context: the KV of all slots, and batches filled through numpy views."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fireside_engine.core.step import Logits, Tokens
+from fireside_engine.errors import InsufficientMemory, InternalError
+from fireside_engine.llama import library
+from fireside_engine.llama.library import api
+from fireside_engine.llama.model import Model
+
+KV_TYPES = {"f16": 1, "q8_0": 8, "bf16": 30}
+"""ggml_type of ggml.h."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContextOptions:
+    """What a context is made with."""
+
+    n_ctx: int
+    """Tokens of one sequence; rounded up to 256 by llama.cpp."""
+    n_slots: int
+    n_batch: int
+    n_outputs: int
+    """Logit rows one batch may ask for; each costs n_vocab * 4 bytes."""
+    n_threads: int
+    type_k: str = "f16"
+    type_v: str = "f16"
+
+
+class Context:
+    """Owned by one thread. Positions of a sequence are contiguous from 0.
+
+    Every sequence has a stream of its own (`kv_unified=False`): cells of a sequence then lie in the order of their
+    positions whatever its neighbours do, so that attention sums in one order and a text does not depend on company.
+    Flash attention is ENABLED: V is stored by rows, and several sequences in one batch leave each other's bits alone.
+    """
+
+    def __init__(self, model: Model, options: ContextOptions) -> None:
+        self.model = model
+        self.options = options
+        params = api.llama_context_default_params()
+        params.n_ctx = options.n_ctx * options.n_slots
+        params.n_batch = options.n_batch
+        params.n_ubatch = options.n_batch
+        params.n_seq_max = options.n_slots
+        params.n_outputs_max = options.n_outputs
+        params.n_outputs_max_per_seq = options.n_outputs
+        params.n_threads = options.n_threads
+        params.n_threads_batch = options.n_threads
+        params.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        params.type_k = KV_TYPES[options.type_k]
+        params.type_v = KV_TYPES[options.type_v]
+        params.kv_unified = False
+        params.swa_full = False
+        params.no_perf = True
+        with library.capture() as log:
+            handle = api.llama_init_from_model(model.handle, params)
+            if not handle:
+                raise InsufficientMemory(
+                    f"llama.cpp could not make a context of {options.n_slots} x {options.n_ctx} tokens: {log.reason()}.",
+                    hint="Use a smaller context or fewer slots.",
+                )
+        self.handle = handle
+        self.memory = api.llama_get_memory(handle)
+        self.n_ctx = int(api.llama_n_ctx_seq(handle))
+        self._fill_arrays(options.n_batch)
+        self._batch = api.llama_batch()
+        self._batch.token = self._token.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
+        self._batch.pos = self._pos.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
+        self._batch.n_seq_id = self._n_seq_id.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
+        self._batch.seq_id = ctypes.cast(self._seq_address.ctypes.data, ctypes.POINTER(ctypes.POINTER(ctypes.c_int32)))
+        self._batch.logits = self._output.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
+
+    def _fill_arrays(self, n: int) -> None:
+        self._token = np.zeros(n, np.int32)
+        self._pos = np.zeros(n, np.int32)
+        self._n_seq_id = np.ones(n, np.int32)
+        # seq_id is an array of pointers: each points at a fixed cell that holds the id of one slot.
+        self._slot_ids = np.arange(max(1, self.options.n_slots), dtype=np.int32)
+        self._seq_address = np.zeros(n, np.uint64)
+        self._output = np.zeros(n, np.int8)
+        self._size = 0
+
+    def add(self, slot: int, start: int, tokens: Tokens, outputs: int) -> int:
+        """Put consecutive tokens of a slot into the batch; logits are wanted for the last `outputs` of them.
+
+        Returns the batch index of the last token.
+        """
+        first, last = self._size, self._size + len(tokens)
+        if last > len(self._token):
+            raise InternalError(f"a batch of {last} tokens is above the limit of {len(self._token)}")
+        self._token[first:last] = tokens
+        self._pos[first:last] = np.arange(start, start + len(tokens), dtype=np.int32)
+        self._seq_address[first:last] = self._slot_ids.ctypes.data + slot * self._slot_ids.itemsize
+        self._output[first:last] = 0
+        if outputs:
+            self._output[last - outputs : last] = 1
+        self._size = last
+        return last - 1
+
+    def decode(self) -> int:
+        """Compute the batch and empty it. Returns llama_decode's value: 0 is success."""
+        self._batch.n_tokens, self._size = self._size, 0
+        return int(api.llama_decode(self.handle, self._batch))
+
+    def logits(self, index: int) -> Logits:
+        """(n_vocab,) of a batch index that asked for output: a view, valid until the next decode."""
+        pointer = api.llama_get_logits_ith(self.handle, index)
+        if not pointer:
+            raise InternalError("llama.cpp has no logits for a token that asked for them")
+        array: NDArray[np.float32] = np.ctypeslib.as_array(pointer, (self.model.n_vocab,))
+        return array
+
+    def trim(self, slot: int, length: int) -> bool:
+        """Drop KV at positions >= length; length 0 drops all, which always succeeds."""
+        if length == 0:
+            api.llama_memory_seq_rm(self.memory, slot, -1, -1)
+            return True
+        return bool(api.llama_memory_seq_rm(self.memory, slot, length, -1))
+
+    def clear(self) -> None:
+        api.llama_memory_clear(self.memory, True)
+
+    def close(self) -> None:
+        if self.handle:
+            api.llama_free(self.handle)
+            self.handle = None

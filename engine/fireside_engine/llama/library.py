@@ -1,0 +1,74 @@
+"""The door to llama.cpp: the library, its log, its start. Only modules of this package import `llama_cpp`.
+
+llama.cpp logs to standard error and keeps no error values, so the log is captured: the last lines are the reason that a
+failed load is told with.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import threading
+from collections import deque
+from typing import Any
+
+import llama_cpp.llama_cpp as api
+
+__all__ = ["api", "build", "capture", "start"]
+
+_LOG_LINES = 200
+_log: deque[str] = deque(maxlen=_LOG_LINES)
+_started = threading.Lock()
+_is_started = False
+_logger = logging.getLogger(__name__)
+
+_ERROR_LEVEL = 4
+"""GGML_LOG_LEVEL_ERROR (ggml.h)."""
+
+
+@api.llama_log_callback
+def _on_log(level: int, text: bytes, _user_data: Any) -> None:
+    line = text.decode("utf-8", "replace").rstrip()
+    if line:
+        _log.append(line)
+        _logger.log(logging.WARNING if level == _ERROR_LEVEL else logging.DEBUG, "%s", line)
+
+
+def start() -> None:
+    """Start llama.cpp in this process, once."""
+    global _is_started
+    with _started:
+        if not _is_started:
+            api.llama_log_set(_on_log, ctypes.c_void_p(0))
+            api.llama_backend_init()
+            _is_started = True
+
+
+class capture:  # noqa: N801  (used as a context manager, like a function)
+    """The lines that llama.cpp logs inside a `with` block of this thread's work."""
+
+    def __enter__(self) -> capture:
+        _log.clear()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    @property
+    def lines(self) -> list[str]:
+        return list(_log)
+
+    def reason(self) -> str:
+        """The line that says most about a failure: the last that speaks of an error, or simply the last."""
+        spoken = [line for line in _log if any(word in line.lower() for word in ("error", "fail", "invalid", "unsupport"))]
+        line = (spoken or list(_log) or ["llama.cpp gave no reason"])[-1 if not spoken else 0]
+        return line.split(": ", 1)[-1] if line.startswith(("llama_", "gguf_", "ggml_")) else line
+
+
+def build() -> str:
+    """llama-cpp-python's version and the instruction sets its llama.cpp was built for."""
+    import importlib.metadata
+
+    info = (api.llama_print_system_info() or b"").decode("utf-8", "replace")
+    enabled = [part.split("=")[0].strip() for part in info.replace("CPU :", "").split("|") if "= 1" in part]
+    return f"llama-cpp-python {importlib.metadata.version('llama-cpp-python')} ({' '.join(enabled)})"

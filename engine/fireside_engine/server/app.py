@@ -1,0 +1,65 @@
+"""The ASGI application: which path leads where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from fireside_engine import errors
+from fireside_engine.server import responses
+from fireside_engine.server.activity import CountRequests
+from fireside_engine.server.engine import Engine
+from fireside_engine.server.manage import Management
+from fireside_engine.server.model_list import ModelList
+from fireside_engine.server.openai_chat import ChatCompletions
+from fireside_engine.server.security import Access, Gate
+
+
+def create_app(engine: Engine, access: Access, stop: Callable[[], None]) -> Starlette:
+    """`stop` is called when the owner asks the engine to leave."""
+    chat = ChatCompletions(engine)
+    models = ModelList(engine)
+    management = Management(engine, access.token, stop)
+    app = Starlette(
+        routes=[
+            Route("/", root),
+            Route("/health", health),
+            Route("/v1/models", models.all),
+            Route("/v1/models/{name:path}", models.one),
+            Route("/v1/chat/completions", chat.respond, methods=["POST"]),
+            Route("/chat/completions", chat.respond, methods=["POST"]),
+            Route("/fireside/hello", management.hello),
+            Route("/fireside/status", management.status),
+            Route("/fireside/register", management.register, methods=["POST"]),
+            Route("/fireside/load", management.load, methods=["POST"]),
+            Route("/fireside/unload", management.unload, methods=["POST"]),
+            Route("/fireside/stop", management.stop, methods=["POST"]),
+        ],
+        middleware=[
+            # The gate comes first: what it turns away is no reason for an idle engine to stay.
+            Middleware(Gate, access=access, settings=engine.settings),
+            Middleware(CountRequests, activity=engine.activity),
+        ],
+        exception_handlers={
+            errors.FiresideError: responses.on_fireside_error,
+            404: responses.on_unknown_path,
+            405: responses.on_wrong_method,
+            Exception: responses.on_defect,
+        },
+    )
+    # A path with a slash too many is unknown, as every other path that is not in the list.
+    app.router.redirect_slashes = False
+    return app
+
+
+async def root(_request: Request) -> Response:
+    return PlainTextResponse("fireside is running")
+
+
+async def health(_request: Request) -> Response:
+    return responses.json_response({"status": "ok"})

@@ -1,0 +1,55 @@
+"""The engine of one user: its models, what is in flight, and how it is asked to generate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from fireside_engine import errors
+from fireside_engine.core.request import Request
+from fireside_engine.models.catalogue import Catalogue, Entry
+from fireside_engine.server.activity import Activity
+from fireside_engine.server.generation import Generation
+from fireside_engine.server.naming import Names
+from fireside_engine.server.resident import Resident
+from fireside_engine.server.settings import Settings
+from fireside_engine.server.supervisor import Supervisor
+from fireside_engine.worker.protocol import LoadOptions
+
+
+class Engine:
+    """Belongs to one event loop."""
+
+    def __init__(self, catalogue: Catalogue, settings: Settings) -> None:
+        self.settings = settings
+        self.supervisor = Supervisor(settings)
+        self.names = Names(catalogue, self.supervisor)
+        self.activity = Activity()
+        self.stopping = False
+        """The engine is asked to leave: what runs may end, nothing new begins."""
+        self._started = time.monotonic()
+        self._live: set[Generation] = set()
+
+    @property
+    def uptime_s(self) -> float:
+        return time.monotonic() - self._started
+
+    def resident(self, entry: Entry, *, deterministic: bool = False) -> Resident:
+        """Raises ShuttingDown, or ModelNotFound when the file is gone."""
+        if self.stopping:
+            raise errors.ShuttingDown("The engine is stopping.", hint="Try again in a moment.", retry_after=1)
+        return self.supervisor.resident(entry, LoadOptions(deterministic=deterministic))
+
+    def generate(
+        self, entry: Entry, requests: Sequence[Request], *, deterministic: bool = False, keep_alive: float | None = None
+    ) -> Generation:
+        """To be entered with `async with`."""
+        resident = self.resident(entry, deterministic=deterministic)
+        return Generation(
+            resident, requests, keep_alive=keep_alive, buffer_limit=self.settings.buffer_limit, live=self._live
+        )
+
+    def abort_all(self) -> None:
+        """End every answer in flight with a final error."""
+        for generation in tuple(self._live):
+            generation.abort(errors.ShuttingDown("The engine was stopped before the answer was complete."))

@@ -1,0 +1,18 @@
+"""The environment that worker processes get. Workers read files of strangers, so they are told no secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+_SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|COOKIE", re.IGNORECASE)
+
+
+def worker_environment(environ: Mapping[str, str], cache_dir: Path) -> dict[str, str]:
+    """`environ` without anything named like a secret, and with what a worker needs."""
+    kept = {name: value for name, value in environ.items() if not _SECRET.search(name)}
+    # ggml would start a debugger on the dying process: seconds during which its clients wait for the error.
+    kept["GGML_NO_BACKTRACE"] = "1"
+    kept.setdefault("NUMBA_CACHE_DIR", str(cache_dir / "numba"))
+    return kept

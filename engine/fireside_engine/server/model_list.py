@@ -1,0 +1,59 @@
+"""`GET /v1/models`: what can be asked for by name. Never where it lies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from fireside_engine.models.catalogue import Entry
+from fireside_engine.server.engine import Engine
+from fireside_engine.server.responses import json_response
+from fireside_engine.worker.protocol import ModelInfo
+
+_META = ("n_ctx_train", "n_params", "architecture", "quant", "n_vocab")
+"""Details of an entry that clients look for in `meta`."""
+
+
+class ModelList:
+    """The two endpoints."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def all(self, _request: Request) -> Response:
+        entries = await self._engine.names.entries()
+        usable = [entry for entry in entries if "error" not in entry.details]
+        return json_response({"object": "list", "data": [self._model(entry) for entry in usable]})
+
+    async def one(self, request: Request) -> Response:
+        """Raises ModelNotFound."""
+        route = await self._engine.names.find(request.path_params["name"])
+        return json_response(self._model(route.entry))
+
+    def _model(self, entry: Entry) -> dict[str, Any]:
+        ready = [resident for resident in self._engine.supervisor.of_file(entry.path) if resident.state == "ready"]
+        meta: dict[str, Any] = {name: entry.details[name] for name in _META if name in entry.details}
+        meta["size"] = entry.size
+        if ready and ready[0].info is not None:
+            meta.update(_of_loaded(ready[0].info))
+        return {
+            "id": entry.name,
+            "object": "model",
+            "created": _created(entry),
+            "owned_by": "fireside",
+            "meta": meta,
+            "fireside": {"loaded": bool(ready), "source": entry.source},
+        }
+
+
+def _of_loaded(info: ModelInfo) -> dict[str, Any]:
+    return {"n_ctx": info.n_ctx, "n_ctx_train": info.n_ctx_train, "n_params": info.n_params, "n_vocab": info.n_vocab}
+
+
+def _created(entry: Entry) -> int:
+    try:
+        return int(entry.path.stat().st_mtime)
+    except OSError:
+        return 0

@@ -1,0 +1,60 @@
+"""From the name in a request to a model, with the reason in one sentence.
+
+Names come from strangers: they are looked up, never read as paths.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from fireside_engine import errors
+from fireside_engine.models.catalogue import Catalogue, Entry
+from fireside_engine.server.supervisor import Supervisor
+
+_LONGEST = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which model answers, and why."""
+
+    entry: Entry
+    reason: str
+
+
+class Names:
+    """The catalogue as the server asks it: in a thread, because it reads directories and headers."""
+
+    def __init__(self, catalogue: Catalogue, supervisor: Supervisor) -> None:
+        self._catalogue = catalogue
+        self._supervisor = supervisor
+
+    async def entries(self) -> list[Entry]:
+        return await asyncio.to_thread(self._catalogue.list)
+
+    async def find(self, name: str) -> Route:
+        """Raises ModelNotFound, or NotAModel when its file is broken."""
+        if len(name) > _LONGEST or not name.isprintable():
+            raise errors.ModelNotFound("No model has a name like that.", hint="`GET /v1/models` lists the models.")
+        if name.strip().lower().removesuffix(":latest") not in ("", "default"):
+            return Route(await asyncio.to_thread(self._resolve, name), "The request named this model.")
+        if (latest := self._supervisor.latest()) is not None:
+            for entry in await self.entries():
+                if str(entry.path) == latest.key.path:
+                    return Route(entry, "The request named no model, and this one was loaded last.")
+        entry = await asyncio.to_thread(self._catalogue.default)
+        return Route(entry, "The request named no model, and this is the default.")
+
+    async def register(self, path: str) -> Entry:
+        """Raises NotAModel or ModelNotFound."""
+        return await asyncio.to_thread(self._catalogue.register, Path(path))
+
+    def _resolve(self, name: str) -> Entry:
+        try:
+            return self._catalogue.resolve(name)
+        except errors.ModelNotFound:
+            # It may have been added to models.toml a moment ago.
+            self._catalogue.refresh()
+            return self._catalogue.resolve(name)

