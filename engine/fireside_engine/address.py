@@ -1,7 +1,7 @@
 """Where everything lies, and where the engine of this user listens. Standard library and platformdirs only.
 
 This module is the public face of the engine for programs that start or find it; it loads nothing else of the engine.
-Paths are functions: nothing is created at import, and `FIRESIDE_HOME` moves models, cache, data, config and runtime as one.
+Paths are functions: nothing is created at import. `FIRESIDE_HOME` moves models, cache, data, config and runtime as one.
 """
 
 from __future__ import annotations

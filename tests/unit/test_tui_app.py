@@ -17,6 +17,7 @@ from fireside.tui.screens.chat import ChatScreen
 from fireside.tui.screens.help import HelpScreen
 from fireside.tui.screens.models import ModelPicker
 from fireside.tui.status_line import Phase
+from fireside.tui.widgets.blocks import CodeBlock, FlowBlock
 from fireside.tui.widgets.message import AnswerMessage, Notice, UserMessage, WhyLine
 from fireside.tui.widgets.prompt import Prompt
 from fireside.tui.widgets.stream_markdown import StreamMarkdown
@@ -218,7 +219,8 @@ def test_an_error_before_the_first_word_leaves_a_notice() -> None:
         await ui.pilot.press("enter")
         await ui.until(lambda: ui.prompt.text)
         assert ui.prompt.text == "and a draft"
-        assert [line.split(":")[0] for line in ui.messages] == ["notice", "notice"]
+        assert len(ui.messages) == 1
+        assert "Your message is back in the prompt." in ui.text(Notice)
         assert ui.chat.state.view().phase is Phase.DOWN
         ui.engine.connect_failure = None
         await ui.pilot.press("enter")
@@ -401,6 +403,31 @@ def test_copying_says_what_happened(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
     drive(FakeEngine([Script(answer)]), scenario)
     assert next(tmp_path.glob("fireside-*.md")).read_text() == copied[-1]
+
+
+def test_a_selection_is_copied_as_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    copied: list[str] = []
+
+    def take(text: str, to_terminal: object, tool: object) -> clipboard.Outcome:
+        copied.append(text)
+        return clipboard.Outcome.SENT
+
+    monkeypatch.setattr(clipboard, "copy", take)
+    words = "words that go on " * 12 + "end"
+
+    async def scenario(ui: Driver) -> None:
+        await ui.ready()
+        await ui.ask()
+        first, code = ui.chat.query(FlowBlock).first(), ui.chat.query_one(CodeBlock)
+        await ui.pilot.mouse_down(first, offset=(0, 0))
+        await ui.pilot.hover(code, offset=(60, 2))
+        await ui.pilot.mouse_up(code, offset=(60, 2))
+        await ui.pilot.press("ctrl+c")
+        await ui.until(lambda: copied)
+        assert copied == [f"{words}\nx = 1\n    y = 2"]
+        assert "Sent the selection, 3 lines" in ui.toasts
+
+    drive(FakeEngine([Script(f"{words}\n\n```py\nx = 1\n    y = 2\n```\n")]), scenario)
 
 
 def test_ctrl_c_stops_and_twice_leaves() -> None:

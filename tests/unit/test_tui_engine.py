@@ -162,13 +162,13 @@ def test_models_and_status_are_read_and_unknown_shapes_survive(monkeypatch: pyte
 def test_loading_and_registering(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     async def scenario(engine: LocalEngine, server: Server) -> None:
         assert await engine.register(tmp_path / "m.gguf") == "m"
-        await engine.load("m", deterministic=True)
+        assert await engine.load("", deterministic=True) == "m"
         assert server.requests == [
             ("POST /fireside/register", {"path": str(tmp_path / "m.gguf")}),
-            ("POST /fireside/load", {"model": "m", "deterministic": True}),
+            ("POST /fireside/load", {"model": "", "deterministic": True}),
         ]
 
-    run(monkeypatch, lambda: Server(plain({"name": "m"})), scenario)
+    run(monkeypatch, lambda: Server(plain({"name": "m", "model": "m"})), scenario)
 
 
 def test_a_failed_start_is_told_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,6 +98,13 @@ def test_the_account_is_the_engines_where_it_gave_one() -> None:
     assert reply.finish_reason == "stop"
 
 
+def test_a_reason_is_told_where_there_was_a_choice() -> None:
+    for asked, told in (("", "The default."), ("Other", "The default."), ("M", "")):
+        reply = Reply(asked=asked)
+        reply.feed({"choices": [], "fireside": {"route": "m", "reason": "The default."}}, 0.0)
+        assert reply.account("stop").reason == told
+
+
 def test_without_the_engines_account_pieces_are_counted_and_said_to_be() -> None:
     reply = Reply()
     reply.feed({"choices": [], "prompt_progress": {"total": 10, "cache": 4, "processed": 10, "time_ms": 5}}, 0.0)

@@ -123,10 +123,11 @@ class FakeEngine:
         running = Running(self.loaded, "ready", 8192, "llama 135M Q4_1", 190_000_000, 840.0)
         return Status((running,), 16_000_000_000, 9_000_000_000)
 
-    async def load(self, model: str, *, deterministic: bool) -> None:
+    async def load(self, model: str, *, deterministic: bool) -> str:
         if self.load_gate is not None:
             await self.load_gate.wait()
         self.loaded = model or self.names[0]
+        return self.loaded
 
     async def register(self, path: Path) -> str:
         self.registered.append(path)

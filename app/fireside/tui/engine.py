@@ -38,8 +38,8 @@ class Engine(Protocol):
     async def status(self) -> Status:
         """What is loaded."""
 
-    async def load(self, model: str, *, deterministic: bool) -> None:
-        """Have a model ready; empty is the engine's default."""
+    async def load(self, model: str, *, deterministic: bool) -> str:
+        """Have a model ready; empty is the engine's default. Gives its name."""
 
     async def register(self, path: Path) -> str:
         """The name of a model file that lies anywhere; the path is absolute."""
@@ -151,8 +151,11 @@ class LocalEngine:
     async def status(self) -> Status:
         return Status.of(await self._call("GET", "/fireside/status"))
 
-    async def load(self, model: str, *, deterministic: bool) -> None:
-        await self._call("POST", "/fireside/load", {"model": model, "deterministic": deterministic}, limit=None)
+    async def load(self, model: str, *, deterministic: bool) -> str:
+        answer = await self._call(
+            "POST", "/fireside/load", {"model": model, "deterministic": deterministic}, limit=None
+        )
+        return str(answer.get("model") or model)
 
     async def register(self, path: Path) -> str:
         answer = await self._call("POST", "/fireside/register", {"path": str(path)}, limit=None)

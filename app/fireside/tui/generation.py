@@ -73,6 +73,7 @@ class Generation:
     async def run(self, body: JsonObject, model: str) -> Result:
         """Until the answer is complete, stopped, or failed. Raises only when it is cancelled from outside."""
         failure: Failure | None = None
+        self.reply.asked = str(body.get("model") or "")
         self._task = asyncio.create_task(self._receive(body, model))
         if self._stopped:
             self._task.cancel()

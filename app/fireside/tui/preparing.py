@@ -67,7 +67,8 @@ async def load(state: ChatState, changed: Callable[[], None]) -> None:
             await state.refresh_status()
             changed()
             await asyncio.wait({loading}, timeout=POLL)
-        await loading
+        # The default may be another model tomorrow; a conversation stays with the one that it began with.
+        state.settings = replace(state.settings, model=await loading)
     finally:
         loading.cancel()
         state.is_loading = False

@@ -15,6 +15,8 @@ from fireside.tui.thinking import Piece, ThinkSplitter
 
 RATE_WINDOW = 3.0
 """Seconds of the stream that the live speed looks at."""
+FEWEST = 4
+"""Pieces that it looks at in any case, for models that take seconds for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class Account:
 class Reply:
     """Feed it chunks; read what to show."""
 
+    asked: str = ""
+    """The model that the request named. Its own answer needs no reason."""
     stage: Loading | Prefill | None = None
     """Before the first text."""
     text: str = ""
@@ -105,7 +109,7 @@ class Reply:
 
     def rate(self, now: float) -> float | None:
         """Pieces per second lately; an engine sends one token per piece, or a little more."""
-        while self._times and self._times[0] < now - RATE_WINDOW:
+        while len(self._times) > FEWEST and self._times[0] < now - RATE_WINDOW:
             self._times.popleft()
         if len(self._times) < 2:
             return None
@@ -131,10 +135,11 @@ class Reply:
         if cached is None and prefilled is None and prefill is not None:
             cached, prefilled = prefill.cached, prefill.processed - prefill.cached
         exact = extension.get("exact")
+        model = str(extension.get("route") or self._model)
         return Account(
-            model=str(extension.get("route") or self._model),
+            model=model,
             ending=ending,
-            reason=str(extension.get("reason") or ""),
+            reason="" if model.lower() == self.asked.lower() else str(extension.get("reason") or ""),
             cached=cached,
             prefilled=prefilled,
             generated=generated,

@@ -14,6 +14,9 @@ from fireside.tui.reply import Account, Loading
 from fireside.tui.status_line import Phase, StatusView
 from fireside.tui.transcript import Conversation
 
+STATUS_PAUSE = 2.0
+"""Seconds between two questions to the engine about itself."""
+
 
 @dataclass(slots=True)
 class ChatState:
@@ -46,6 +49,15 @@ class ChatState:
         else:
             self.is_connected, self.is_down = True, False
         self.status_at = time.monotonic()
+
+    def wants_status(self, view: StatusView) -> bool:
+        """Whether what the engine last said is out of date. It is not asked for nothing: that would keep it awake."""
+        running = self.running
+        if self.is_down or time.monotonic() - self.status_at < STATUS_PAUSE:
+            return False
+        if view.phase is Phase.WRITING:
+            return running is None or not running.n_ctx
+        return view.unload_in is not None and view.unload_in <= 0
 
     @property
     def running(self) -> Running | None:

@@ -1,4 +1,4 @@
-"""What the engine says about a request. Events are its only output; each request ends with exactly one terminal event."""
+"""What the engine says about a request: its only output. Each request ends with exactly one terminal event."""
 
 from __future__ import annotations
 

@@ -3,8 +3,9 @@
     while step := scheduler.schedule(): for event in scheduler.commit(step, runner.execute(step)): ...
 
 Rules: requests are admitted first come first served. A step is either one piece of one prompt or one token for each of
-several running sequences, never both. While sequences run, prompts get short pieces, and a fixed share of the time stays
-with the running ones, so that neither side ever waits long. Among running sequences the one that waited longest goes first.
+several running sequences, never both. While sequences run, prompts get short pieces, and a fixed share of the time
+stays with the running ones, so that neither side ever waits long. Of running sequences the one that waited longest goes
+first.
 """
 
 from __future__ import annotations
@@ -232,12 +233,13 @@ class Scheduler:
     def _prefilled(self, slot: Slot, sequence: Sequence, now: float) -> None:
         slot.prefilled = slot.n
         total = len(sequence.prompt)
-        elapsed = (now - sequence.admitted) * 1e3
+        elapsed = (now - (sequence.admitted or 0.0)) * 1e3
         self._events.append(Progress(sequence.request_id, slot.n, total, sequence.n_cached, elapsed))
         if slot.n < total:
             # The next prompt gets its turn: a long one does not hold up a short one behind it.
             self._prefilling.rotate(-1)
             return
+        sequence.prefilled = now
         self._prefilling.remove(slot)
         self._running.appendleft(slot)
         if sequence.remaining <= 0:

@@ -33,8 +33,10 @@ class Sequence:
     finish: FinishReason | None = None
     stop_string: str | None = None
     n_cached: int = 0
-    admitted: float = 0.0
-    first_token: float = 0.0
+    admitted: float | None = None
+    """When it got its slot."""
+    prefilled: float | None = None
+    """When its prompt was computed and, with it, its first token."""
     last_token: float = 0.0
     _detokenizer: Detokenizer = field(default_factory=Detokenizer)
     _stop: StopMachine = field(init=False)
@@ -53,8 +55,6 @@ class Sequence:
 
     def advance(self, drawn: Drawn, now: float) -> Delta | None:
         """Take a token in; sets `finish` when it is the last one. Returns the text it releases, if any."""
-        if self.n_generated == 0:
-            self.first_token = now
         self.last_token = now
         self.n_generated += 1
         if drawn.token in self.eog:
@@ -90,12 +90,17 @@ class Sequence:
         return delta
 
     def timings(self) -> Timings:
-        started = self.n_generated > 0
+        """Counts of a prompt that was not wholly computed are 0: nothing is known of it but that it began."""
+        if self.admitted is None:
+            return Timings()
+        queue_ms = (self.admitted - self.submitted) * 1e3
+        if self.prefilled is None:
+            return Timings(cache_n=self.n_cached, queue_ms=queue_ms)
         return Timings(
             cache_n=self.n_cached,
-            prompt_n=len(self.prompt) - self.n_cached if self.admitted else 0,
-            prompt_ms=max(0.0, self.first_token - self.admitted) * 1e3 if started else 0.0,
+            prompt_n=len(self.prompt) - self.n_cached,
+            prompt_ms=(self.prefilled - self.admitted) * 1e3,
             predicted_n=self.n_generated,
-            predicted_ms=max(0.0, self.last_token - self.first_token) * 1e3,
-            queue_ms=max(0.0, self.admitted - self.submitted) * 1e3 if self.admitted else 0.0,
+            predicted_ms=max(0.0, self.last_token - self.prefilled) * 1e3,
+            queue_ms=queue_ms,
         )

@@ -12,7 +12,7 @@ from fireside_engine.core.step import Tokens
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """KV of positions 0..n-1 belongs to `tokens[:n]`. It stays after a sequence ends, for the next one with that prefix."""
+    """KV of positions 0..n-1 belongs to `tokens[:n]`. It stays after a sequence ends, for the next with that prefix."""
 
     id: int
     capacity: int

@@ -86,7 +86,7 @@ class Result:
     """What came of a Step."""
 
     drawn: tuple[tuple[int, Drawn | dict[str, Any]], ...]
-    """(slot, token) for every chunk that asked; a `FiresideError.to_dict()` where drawing failed for that slot alone."""
+    """(slot, token) for every chunk that asked; a `FiresideError.to_dict()` where drawing failed for that slot."""
     started: float
     finished: float
     """Seconds of a monotonic clock."""

@@ -15,7 +15,7 @@ class Released:
 
 
 class StopMachine:
-    """Feed text in any pieces; what comes out never holds a stop string or the beginning of one that is completed later.
+    """Feed text in any pieces; what comes out never holds a stop string, nor the beginning of one completed later.
 
     Matching is on text, not on tokens: the same words may be cut into tokens in several ways. Of several stop strings
     the one that begins first wins, the longest among those that begin together.
@@ -55,7 +55,7 @@ class StopMachine:
         return Released(buffer[: found[0]], found[2])
 
     def _open_from(self, buffer: str) -> int:
-        """First index from which the rest of `buffer` is a proper prefix of a stop string; its length if there is none."""
+        """First index from which the rest of `buffer` is a proper prefix of a stop string; its length if none is."""
         longest = len(self._stops[0]) - 1
         for at in range(max(0, len(buffer) - longest), len(buffer)):
             rest = buffer[at:]

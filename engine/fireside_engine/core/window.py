@@ -4,8 +4,8 @@ Whether a batch of n tokens rounds like n single steps depends on the kernels th
 compares the bits; the rules for batches follow from what it saw. Two classes exist:
 
 * the *window*: sizes 1..w, bit-identical to single steps (running sequences share these);
-* the *tile*: the smallest chunk from which on all chunks of a prompt give the same bits. llama.cpp's CPU flash attention
-  has a tiled path for f16 from 64 rows on (ggml-cpu/ops.cpp, GGML_FA_TILE_Q), so 64 serves every KV type.
+* the *tile*: the smallest chunk from which on all chunks of a prompt give the same bits. llama.cpp's CPU flash
+  attention has a tiled path for f16 from 64 rows on (ggml-cpu/ops.cpp, GGML_FA_TILE_Q), so 64 serves every KV type.
 """
 
 from __future__ import annotations

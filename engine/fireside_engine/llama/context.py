@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +64,7 @@ class Context:
             handle = api.llama_init_from_model(model.handle, params)
             if not handle:
                 raise InsufficientMemory(
-                    f"llama.cpp could not make a context of {options.n_slots} x {options.n_ctx} tokens: {log.reason()}.",
+                    f"No context of {options.n_slots} x {options.n_ctx} tokens could be made: {log.reason()}.",
                     hint="Use a smaller context or fewer slots.",
                 )
         self.handle = handle
@@ -71,11 +72,15 @@ class Context:
         self.n_ctx = int(api.llama_n_ctx_seq(handle))
         self._fill_arrays(options.n_batch)
         self._batch = api.llama_batch()
-        self._batch.token = self._token.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
-        self._batch.pos = self._pos.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
-        self._batch.n_seq_id = self._n_seq_id.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
-        self._batch.seq_id = ctypes.cast(self._seq_address.ctypes.data, ctypes.POINTER(ctypes.POINTER(ctypes.c_int32)))
-        self._batch.logits = self._output.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
+        members: dict[str, Any] = {field[0]: field[1] for field in api.llama_batch._fields_}
+        for name, array in (
+            ("token", self._token),
+            ("pos", self._pos),
+            ("n_seq_id", self._n_seq_id),
+            ("seq_id", self._seq_address),
+            ("logits", self._output),
+        ):
+            setattr(self._batch, name, ctypes.cast(array.ctypes.data, members[name]))
 
     def _fill_arrays(self, n: int) -> None:
         self._token = np.zeros(n, np.int32)

@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from fireside_engine.core.step import Logits, Tokens
 from fireside_engine.core.window import TILE, Probe
+from fireside_engine.errors import InternalError
 from fireside_engine.llama.context import Context
 
 SIZES = (2, 3, 4, 5, 6, 8, 12, 16)
@@ -29,10 +31,10 @@ def probe(context: Context, *, seed: int = 1, progress: Callable[[float], None] 
     tokens = random.integers(low, context.model.n_vocab, PREFIX + TILE).astype(np.int32)
     prefix, rest = tokens[:PREFIX], tokens[PREFIX:]
 
-    def run(chunk: np.ndarray[tuple[int], np.dtype[np.int32]], start: int, outputs: int) -> list[np.ndarray]:  # type: ignore[type-arg]
+    def run(chunk: Tokens, start: int, outputs: int) -> list[Logits]:
         last = context.add(0, start, chunk, outputs)
         if context.decode() != 0:
-            raise RuntimeError("the probe's batch could not be computed")
+            raise InternalError("The batch of a probe could not be computed.")
         return [context.logits(last - outputs + 1 + i).copy() for i in range(outputs)]
 
     context.clear()
@@ -44,8 +46,7 @@ def probe(context: Context, *, seed: int = 1, progress: Callable[[float], None] 
     seconds = {1: (time.perf_counter() - started) / longest}
     equal = {}
     for size in (s for s in SIZES if s <= longest):
-        if not _rewind(context, prefix, run):
-            break
+        _rewind(context, prefix, run)
         started = time.perf_counter()
         logits = run(rest[:size], PREFIX, size)
         seconds[size] = time.perf_counter() - started
@@ -61,15 +62,14 @@ def probe(context: Context, *, seed: int = 1, progress: Callable[[float], None] 
     return Probe(equal, seconds, prefill_equal)
 
 
-def _rewind(context: Context, prefix: np.ndarray, run: Callable[..., list[np.ndarray]]) -> bool:  # type: ignore[type-arg]
+def _rewind(context: Context, prefix: Tokens, run: Callable[..., list[Logits]]) -> None:
     """Back to the prefix; by computing it again where the memory cannot be cut."""
     if not context.trim(0, PREFIX):
         context.trim(0, 0)
         run(prefix, 0, 1)
-    return True
 
 
-def _prefill_is_exact(context: Context, tokens: np.ndarray, run: Callable[..., list[np.ndarray]]) -> bool:  # type: ignore[type-arg]
+def _prefill_is_exact(context: Context, tokens: Tokens, run: Callable[..., list[Logits]]) -> bool:
     """Whether a tile computed at once leaves the same KV as single steps: the next token's logits tell."""
     last = tokens[-1:]
     context.trim(0, 0)

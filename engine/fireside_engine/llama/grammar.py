@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -115,7 +116,10 @@ class GrammarCompiler:
         with self._tables_lock:
             if self._tables is None:
                 tokenizer = self._tokenizer
-                table = llguidance.llamacpp.lltokenizer_from_vocab(tokenizer.vocab, eos_token=sorted(tokenizer.eog))
+                with warnings.catch_warnings():
+                    # llguidance asks for every token by a name that llama-cpp-python calls outdated.
+                    warnings.simplefilter("ignore", DeprecationWarning)
+                    table = llguidance.llamacpp.lltokenizer_from_vocab(tokenizer.vocab, eos_token=sorted(tokenizer.eog))
                 self._tables = table, Vocabulary(tokenizer)
             return self._tables
 
@@ -276,6 +280,16 @@ class Matcher:
             raise _explained(self._matcher.get_error())
         return mask
 
+    def only(self, remaining: int) -> int | None:
+        """The one token that may come when the limit is near: nothing else would close the answer in time.
+
+        It holds against bans and biases too. `accept` takes it in; `mask` need not be asked.
+        """
+        if self._way and remaining <= len(self._way):
+            self._remaining = remaining
+            return self._way[0]
+        return None
+
     def accept(self, token: int) -> int:
         """Take in a token that `mask` allowed; returns the token that was taken.
 
@@ -343,6 +357,5 @@ class Matcher:
         return [] if self.finished else list(self._matcher.compute_ff_tokens())
 
     def close(self) -> None:
-        """Let go of the matcher's memory."""
+        """Nothing more is asked; the memory goes with the object."""
         self._is_ended = True
-        self._way = None

@@ -17,6 +17,7 @@ import llama_cpp.llama_cpp as api
 __all__ = ["api", "build", "capture", "start"]
 
 _LOG_LINES = 200
+_FAULTS = ("error", "fail", "invalid", "unsupport", "unknown")
 _log: deque[str] = deque(maxlen=_LOG_LINES)
 _started = threading.Lock()
 _is_started = False
@@ -26,7 +27,6 @@ _ERROR_LEVEL = 4
 """GGML_LOG_LEVEL_ERROR (ggml.h)."""
 
 
-@api.llama_log_callback
 def _on_log(level: int, text: bytes, _user_data: Any) -> None:
     line = text.decode("utf-8", "replace").rstrip()
     if line:
@@ -34,12 +34,16 @@ def _on_log(level: int, text: bytes, _user_data: Any) -> None:
         _logger.log(logging.WARNING if level == _ERROR_LEVEL else logging.DEBUG, "%s", line)
 
 
+# ctypes holds no reference to a callback that C keeps, so the module does.
+_callback = api.llama_log_callback(_on_log)
+
+
 def start() -> None:
     """Start llama.cpp in this process, once."""
     global _is_started
     with _started:
         if not _is_started:
-            api.llama_log_set(_on_log, ctypes.c_void_p(0))
+            api.llama_log_set(_callback, ctypes.c_void_p(0))
             api.llama_backend_init()
             _is_started = True
 
@@ -59,9 +63,9 @@ class capture:  # noqa: N801  (used as a context manager, like a function)
         return list(_log)
 
     def reason(self) -> str:
-        """The line that says most about a failure: the last that speaks of an error, or simply the last."""
-        spoken = [line for line in _log if any(word in line.lower() for word in ("error", "fail", "invalid", "unsupport"))]
-        line = (spoken or list(_log) or ["llama.cpp gave no reason"])[-1 if not spoken else 0]
+        """The line that says most about a failure: the first that speaks of an error, or simply the last."""
+        spoken = [line for line in _log if any(word in line.lower() for word in _FAULTS)]
+        line = (spoken or list(_log)[-1:] or ["llama.cpp gave no reason"])[0]
         return line.split(": ", 1)[-1] if line.startswith(("llama_", "gguf_", "ggml_")) else line
 
 

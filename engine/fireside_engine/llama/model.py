@@ -41,7 +41,7 @@ class Model:
             if not handle:
                 raise ModelUnsupported(
                     f"llama.cpp cannot load {path.name}: {log.reason()}.",
-                    hint="The file may be damaged or newer than the installed llama-cpp-python; try to download it again.",
+                    hint="It may be damaged, or newer than the installed llama-cpp-python; try to download it again.",
                 )
         self.handle = handle
         self.vocab = api.llama_model_get_vocab(handle)
@@ -55,10 +55,10 @@ class Model:
     def _kv_width(self) -> int:
         """Elements of K (and of V) per token and layer, from head counts; an upper bound for exotic architectures."""
         heads, kv_heads = api.llama_model_n_head(self.handle), api.llama_model_n_head_kv(self.handle)
-        width = int(api.llama_model_n_embd(self.handle)) // max(1, heads) * max(1, kv_heads)
+        width = int(api.llama_model_n_embd(self.handle)) // max(1, int(heads)) * max(1, int(kv_heads))
         architecture = self.metadata("general.architecture")
         length = self.metadata(f"{architecture}.attention.key_length")
-        return int(length) * max(1, kv_heads) if length.isdigit() else width
+        return int(length) * max(1, int(kv_heads)) if length.isdigit() else width
 
     @property
     def trimmable(self) -> bool:

@@ -29,7 +29,7 @@ class LlamaRunner:
         outputs = [context.add(c.slot, c.start, c.tokens, 1 if c.draw else 0) for c in step.chunks]
         status = context.decode()
         if status != 0:
-            words = "there is no room for the batch in the KV cache" if status == _NO_SLOT else f"llama_decode gave {status}"
+            words = "the KV cache has no room for it" if status == _NO_SLOT else f"llama_decode gave {status}"
             return self._failed(started, words)
         drawn: list[tuple[int, Drawn | dict[str, Any]]] = []
         for chunk, index in zip(step.chunks, outputs, strict=True):
@@ -47,5 +47,5 @@ class LlamaRunner:
 
     @staticmethod
     def _failed(started: float, words: str) -> Result:
-        error = InternalError(f"The model could not compute a batch: {words}.", hint="Try again; see `fireside doctor`.")
+        error = InternalError(f"A batch could not be computed: {words}.", hint="Try again; see `fireside doctor`.")
         return Result((), started, time.perf_counter(), failed=error.to_dict())

@@ -14,7 +14,7 @@ from starlette.types import Receive
 T = TypeVar("T")
 
 
-class ClientGone(Exception):  # noqa: N818 - an event, not an error
+class ClientGone(Exception):
     """The connection ended before the answer did."""
 
 

@@ -19,7 +19,7 @@ _FAR = 1 << 20
 """Windows locks bytes and forbids reading them; this one is behind everything written."""
 
 
-class PortTaken(Exception):  # noqa: N818 - a finding, not a defect
+class PortTaken(Exception):
     """Says which port, who has it, and what to do."""
 
 

@@ -37,11 +37,11 @@ _HEADER = struct.Struct("<I")
 Frame = dict[str, Any]
 
 
-class Refused(Exception):  # noqa: N818  (not an error of ours: the template's own word)
+class Refused(Exception):
     """The template called `raise_exception`."""
 
 
-class OutputTooLarge(Exception):  # noqa: N818
+class OutputTooLarge(Exception):
     """The rendered text passed MAX_OUTPUT."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -20,7 +21,7 @@ from fireside.tui.copying import Copier
 from fireside.tui.engine import Engine
 from fireside.tui.screens.help import HelpScreen
 from fireside.tui.screens.models import ModelPicker
-from fireside.tui.state import ChatState
+from fireside.tui.state import STATUS_PAUSE, ChatState
 from fireside.tui.transcript import Conversation
 from fireside.tui.widgets.bars import HeaderBar, StatusBar
 from fireside.tui.widgets.command_hints import CommandHints
@@ -101,8 +102,7 @@ class ChatScreen(Screen[None]):
         self._bar.hints = self._hints()
         self._queue.show(state.queue)
         self._jump.show(away=not self._transcript.at_end, is_writing=self._answering.is_busy)
-        if view.unload_in is not None and view.unload_in <= 0:
-            self.state.status_at = time.monotonic()
+        if state.wants_status(view):
             self._refresh_status()
 
     def _hints(self) -> list[tuple[str, str]]:
@@ -150,6 +150,12 @@ class ChatScreen(Screen[None]):
     async def _refresh_status(self) -> None:
         await self.state.refresh_status()
         self._show_state()
+        running = self.state.running
+        if running is not None and running.keep_alive_s is None and not self._answering.is_busy:
+            # The time to unload is known only when the engine has put the last request away.
+            await asyncio.sleep(STATUS_PAUSE)
+            await self.state.refresh_status()
+            self._show_state()
 
     # --- asking
 
@@ -172,9 +178,7 @@ class ChatScreen(Screen[None]):
 
         async def run() -> None:
             await call()
-            if not self._answering.is_busy:
-                await self.state.refresh_status()
-                self._show_state()
+            self._refresh_status()
 
         self.run_worker(run(), group="answer")
 

@@ -137,7 +137,7 @@ def row(model: Model, width: int, is_current: bool) -> Content:
     title = title.truncate(room, ellipsis=True, pad=True)
     cells: list[Content | str] = [title, f"{size(model.size) if model.size else '':>8}"]
     if width >= 44:
-        cells.append(f"  {short_count(model.n_ctx) + ' ctx' if model.n_ctx else '':>9}")
+        cells.append(f"  {short_count(model.n_ctx) if model.n_ctx else '':>9}")
     mark = ("● loaded" if width >= 44 else "●", "$success") if model.loaded else ("", "")
     return Content.assemble(*cells, "  ", mark)
 

@@ -57,6 +57,11 @@ class Notice(Static):
         if hint:
             said = Content.assemble(said, "\n", (on_screen(hint), "$faint"))
         super().__init__(said, markup=False, classes="-error" if is_error else "")
+        self.message = message
+
+    def repeats(self, other: object) -> bool:
+        """Whether it says what another one said."""
+        return isinstance(other, Notice) and other.message == self.message
 
     @classmethod
     def of(cls, failure: Failure, remark: str = "") -> Notice:

@@ -20,7 +20,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 from textual.widgets import Static
 
-from fireside.tui.widgets.message import AnswerMessage
+from fireside.tui.widgets.message import AnswerMessage, Notice
 from fireside.tui.wording import plural
 
 MOST_MOUNTED = 30
@@ -117,6 +117,10 @@ class TranscriptView(VerticalScroll):
 
     async def add(self, widget: Widget, make: Callable[[], Widget]) -> Entry:
         """Append a message; `make` makes it again when it is wanted back after it was taken off the screen."""
+        last = self._entries[-1] if self._entries else None
+        if last is not None and isinstance(widget, Notice) and widget.repeats(last.widget):
+            # The same trouble again is told once, in its newest words.
+            await self.drop(last)
         entry = Entry(make, widget)
         self._entries.append(entry)
         await self.mount(widget)

@@ -49,7 +49,7 @@ class WaitingLine(Widget):
         if isinstance(self._stage, Prefill):
             return reading(self._stage, width)
         if isinstance(self._stage, Loading):
-            return loading(self._stage, width)
+            return loading(self._stage, width, time.monotonic() - self._since)
         waited = time.monotonic() - self._since
         return Content(self._words + (f" · {duration(waited)}" if waited >= PATIENCE else ""))
 
@@ -64,15 +64,18 @@ def reading(stage: Prefill, width: int) -> Content:
     return _with_bar(lambda size: stage.bar(size), words, width)
 
 
-def loading(stage: Loading, width: int) -> Content:
+def loading(stage: Loading, width: int, waited: float = 0.0) -> Content:
     """A model being loaded."""
     words = [f"loading {on_one_line(stage.model)}".rstrip()]
     if step := _STEPS.get(stage.step, on_one_line(stage.step)):
         words.append(step)
-    if stage.fraction is None:
+    fraction = None if stage.fraction is None else min(max(stage.fraction, 0.0), 1.0)
+    if fraction is not None:
+        words.append(f"{fraction:.0%}")
+    if waited >= PATIENCE:
+        words.append(duration(waited))
+    if fraction is None:
         return Content(" · ".join(words))
-    fraction = min(max(stage.fraction, 0.0), 1.0)
-    words.append(f"{fraction:.0%}")
     return _with_bar(lambda size: "▓" * round(size * fraction) + "░" * (size - round(size * fraction)), words, width)
 
 

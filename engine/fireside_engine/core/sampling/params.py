@@ -33,11 +33,11 @@ class SamplingError(InternalError, ValueError):
     """No token can be drawn."""
 
 
-class UnusableLogits(SamplingError):  # noqa: N818
+class UnusableLogits(SamplingError):
     """The model computed NaN or infinity; any token drawn from that would be garbage."""
 
 
-class NothingAllowed(SamplingError):  # noqa: N818
+class NothingAllowed(SamplingError):
     """Mask, bans and logits together leave no token."""
 
 

@@ -1,0 +1,157 @@
+"""`python -m fireside_engine.worker`: the process of one model. llama.cpp lives only here.
+
+Speaks frames (protocol.py) on standard input and output; standard error holds what llama.cpp and this process log.
+Leaves with the server: at the end of input, and on Linux also when the parent dies.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from fireside_engine.errors import FiresideError, InternalError
+from fireside_engine.worker import kernels
+from fireside_engine.worker.protocol import (
+    Beat,
+    Cancel,
+    Command,
+    Load,
+    Loaded,
+    LoadFailed,
+    Loading,
+    Reply,
+    Submit,
+    decode_command,
+    encode_reply,
+    read_frame,
+)
+
+if TYPE_CHECKING:
+    from fireside_engine.worker.driver import Driver
+    from fireside_engine.worker.loading import Stage
+
+_PR_SET_PDEATHSIG = 1
+_SIGKILL = 9
+
+log = logging.getLogger("fireside_engine.worker")
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+
+
+def _take_stdout() -> BinaryIO:
+    """The pipe to the server, out of reach of anything that prints: standard output goes to standard error."""
+    pipe = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return pipe
+
+
+def _expendable() -> None:
+    """If memory runs out, this process goes first; and it leaves no core file with somebody's prompts in it."""
+    try:
+        import resource
+    except ImportError:  # Windows has neither
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
+    except OSError:
+        log.debug("no OOM score to set on this system")
+
+
+def _serve(command: Load, commands: BinaryIO, write: Callable[[Reply], None]) -> int:
+    """Load, then answer until the server is gone."""
+    # Everything heavy is imported after the first command, so that a worker is there at once.
+    from fireside_engine.core.scheduler import Scheduler
+    from fireside_engine.llama.runner import LlamaRunner
+    from fireside_engine.worker.driver import BEAT_SECONDS, Driver, Outbox
+    from fireside_engine.worker.loading import load
+
+    outbox = Outbox(write)
+    driver: Driver | None = None
+
+    def pulse() -> None:
+        while True:
+            outbox.send(driver.beat() if driver is not None else Beat(0.0, 0, 0))
+            time.sleep(BEAT_SECONDS)
+
+    threading.Thread(target=pulse, name="pulse", daemon=True).start()
+    threading.Thread(target=kernels.warm_up, name="compile", daemon=True).start()
+    reported: dict[Stage, float] = {}
+
+    def report(stage: Stage, fraction: float) -> None:
+        # llama.cpp reports every tensor; a hundred steps are plenty.
+        if stage not in reported or fraction >= min(1.0, reported[stage] + 0.01):
+            reported[stage] = fraction
+            outbox.send(Loading(stage, fraction))
+
+    try:
+        ready = load(Path(command.path), command.options, report)
+    except FiresideError as error:
+        return _give_up(write, error)
+    except Exception as error:
+        log.exception("the model could not be loaded")
+        return _give_up(write, InternalError(f"The model could not be loaded ({type(error).__name__})."))
+    driver = Driver(Scheduler(ready.rules), LlamaRunner(ready.context), ready.preparer.prepare, outbox)
+    outbox.send(Loaded(ready.info))
+    threading.Thread(target=_listen, args=(commands, driver), name="inbox", daemon=True).start()
+    driver.run()
+    return 0
+
+
+def _give_up(write: Callable[[Reply], None], error: FiresideError) -> int:
+    write(LoadFailed(error.to_dict()))
+    return 1
+
+
+def _listen(commands: BinaryIO, driver: Driver) -> None:
+    while (body := read_frame(commands)) is not None:
+        command: Command = decode_command(body)
+        match command:
+            case Submit(request):
+                driver.submit(request)
+            case Cancel(request_id):
+                driver.cancel(request_id)
+            case Load():
+                log.error("a worker loads one model")
+    # Nobody reads the answers any more, so nothing is waited for: not the batch that runs, not the pool.
+    os._exit(0)
+
+
+def main() -> int:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    _die_with_parent()
+    _expendable()
+    pipe = _take_stdout()
+    kernels.use_own_cache()
+    commands = sys.stdin.buffer
+
+    def write(reply: Reply) -> None:
+        data = memoryview(encode_reply(reply))
+        try:
+            while data:
+                data = data[pipe.write(data) or 0 :]
+        except OSError:
+            os._exit(0)
+
+    first = read_frame(commands)
+    if first is None:
+        return 0
+    command = decode_command(first)
+    if not isinstance(command, Load):
+        log.error("the first command must be load")
+        return 2
+    return _serve(command, commands, write)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

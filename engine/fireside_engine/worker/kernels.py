@@ -1,0 +1,74 @@
+"""Compiled kernels without waiting for the compiler.
+
+The first compilation takes many seconds, and would hold the interpreter's lock while answers are written. So a process
+of its own compiles into numba's cache on disk, at low priority; this process only loads. Until then the sampler's numpy
+twin draws, the same tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from fireside_engine.errors import EngineError
+
+log = logging.getLogger(__name__)
+
+_COMPILE = """
+import os
+if hasattr(os, 'nice'):
+    os.nice(10)
+from fireside_engine.core import sampling
+sampling.warm_up()
+"""
+_COMPILE_SECONDS = 300
+_MARK = "compiled"
+
+
+def use_own_cache() -> None:
+    """Numba notices a change in a kernel's file, not in what the kernel inlines: each version gets its own cache."""
+    base = os.environ.get("NUMBA_CACHE_DIR")
+    if base:
+        os.environ["NUMBA_CACHE_DIR"] = str(Path(base) / _fingerprint())
+
+
+def _fingerprint() -> str:
+    directory = Path(__file__).parent.parent / "core" / "sampling"
+    digest = hashlib.sha256(sys.version.encode())
+    for path in sorted(directory.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def warm_up() -> None:
+    """Compile if need be, and load. What goes wrong is logged: sampling then stays with the twin, slow but right."""
+    from fireside_engine.core import sampling
+
+    cache = os.environ.get("NUMBA_CACHE_DIR")
+    try:
+        if cache and not (Path(cache) / _MARK).exists():
+            _compile(Path(cache))
+        sampling.warm_up()
+    except EngineError as error:
+        log.error("%s", error)
+    except subprocess.CalledProcessError as error:
+        log.error("the sampler could not be compiled: %s", error.stderr.decode("utf-8", "replace")[-500:])
+    except (OSError, subprocess.TimeoutExpired) as error:
+        log.error("the sampler could not be compiled: %s", error)
+
+
+def _compile(cache: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-P", "-c", _COMPILE],
+        check=True,
+        timeout=_COMPILE_SECONDS,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    cache.mkdir(parents=True, exist_ok=True)
+    (cache / _MARK).touch()

@@ -1,0 +1,117 @@
+"""From a file to a model that is ready to answer."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fireside_engine import address
+from fireside_engine.core import driving
+from fireside_engine.core.fallback_template import chat_template
+from fireside_engine.core.scheduler import Rules
+from fireside_engine.core.template_text import ControlTexts
+from fireside_engine.core.window import SHORTEST_TAIL, TILE, Probe
+from fireside_engine.errors import ModelUnsupported
+from fireside_engine.hardware import cpu, memory
+from fireside_engine.llama import exact, library
+from fireside_engine.llama.context import Context, ContextOptions
+from fireside_engine.llama.grammar import GrammarCompiler
+from fireside_engine.llama.model import Model
+from fireside_engine.llama.tokenizer import Tokenizer
+from fireside_engine.models.gguf import read_header
+from fireside_engine.worker import measured
+from fireside_engine.worker.prepare import Preparer
+from fireside_engine.worker.protocol import LoadOptions, ModelInfo
+from fireside_engine.worker.renderer import Renderer
+
+Stage = Literal["reading", "probing", "warming"]
+Report = Callable[[Stage, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A loaded model with all that requests need."""
+
+    context: Context
+    rules: Rules
+    preparer: Preparer
+    info: ModelInfo
+
+
+def load(path: Path, options: LoadOptions, report: Report) -> Ready:
+    """Raises NotAModel, ModelUnsupported or InsufficientMemory."""
+    started = time.perf_counter()
+    header = read_header(path)
+    model = Model(path, progress=lambda fraction: report("reading", fraction))
+    if not model.generative:
+        raise ModelUnsupported(
+            f"{path.name} does not write text (architecture {header.architecture}).",
+            hint="It may be an embedding or an encoder model; choose a chat or completion model.",
+        )
+    tokenizer = Tokenizer(model.vocab)
+    template = chat_template(model.template, tokenizer.control_texts)
+    renderer = Renderer(template.source, tokenizer.bos_text, tokenizer.eos_text)
+    renderer.start()
+    shape = driving.Shape(model.n_layer, model.n_embd_kv, model.n_ctx_train)
+    chosen = driving.choose(
+        shape,
+        memory.available(),
+        n_ctx=options.n_ctx,
+        n_slots=options.n_slots,
+        kv_type=options.kv_type,
+        deterministic=options.deterministic,
+    )
+    n_threads = options.n_threads or cpu.threads_for_decoding(cpu.usable_cores())
+    context = Context(
+        model,
+        ContextOptions(
+            n_ctx=chosen.n_ctx,
+            n_slots=chosen.n_slots,
+            n_batch=max(driving.BATCH, TILE + SHORTEST_TAIL),
+            n_outputs=max(chosen.n_slots, max(exact.SIZES)),
+            n_threads=n_threads,
+            type_k=chosen.type_k,
+            type_v=chosen.type_v,
+        ),
+    )
+    probe = _probe(path, context, report)
+    report("warming", 0.0)
+    rules = driving.rules(chosen, context.n_ctx, probe, trimmable=model.trimmable, deterministic=options.deterministic)
+    preparer = Preparer(tokenizer, renderer, ControlTexts(tokenizer.control_texts), GrammarCompiler(tokenizer))
+    preparer.limit_to(context.n_ctx, template.stop)
+    info = ModelInfo(
+        architecture=header.architecture,
+        description=model.description,
+        n_params=model.n_params,
+        size=model.size,
+        n_ctx=context.n_ctx,
+        n_ctx_train=model.n_ctx_train,
+        n_slots=chosen.n_slots,
+        n_vocab=model.n_vocab,
+        n_threads=n_threads,
+        kv_type=chosen.type_k if chosen.type_k == chosen.type_v else f"{chosen.type_k}/{chosen.type_v}",
+        exact_window=probe.window,
+        deterministic=options.deterministic,
+        has_template=template.origin == "model",
+        memory=memory.rss(os.getpid()),
+        load_ms=(time.perf_counter() - started) * 1e3,
+        build=library.build(),
+    )
+    return Ready(context, rules, preparer, info)
+
+
+def _probe(path: Path, context: Context, report: Report) -> Probe:
+    options = context.options
+    directory = address.cache_dir() / "probes"
+    kv = f"{options.type_k}/{options.type_v}"
+    name = measured.key(path, library.build(), kv, str(options.n_threads), str(options.n_slots))
+    probe = measured.load(directory, name)
+    if probe is None:
+        report("probing", 0.0)
+        probe = exact.probe(context, progress=lambda fraction: report("probing", fraction))
+        measured.save(directory, name, probe)
+    return probe

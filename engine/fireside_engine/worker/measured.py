@@ -1,0 +1,43 @@
+"""Probes kept on disk: a model is probed once for each build, KV type and number of threads."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+
+from fireside_engine.core.window import Probe
+
+_VERSION = 1
+
+
+def key(path: Path, *parts: str) -> str:
+    """Changes with the file (size and time of change), and with whatever else decides the bits."""
+    info = path.stat()
+    text = json.dumps([_VERSION, path.name, info.st_size, info.st_mtime_ns, *parts])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def load(directory: Path, name: str) -> Probe | None:
+    """None where there is none, or what is there cannot be read: then it is measured again."""
+    try:
+        data = json.loads((directory / f"{name}.json").read_text(encoding="utf-8"))
+        return Probe(
+            {int(size): bool(value) for size, value in data["equal"].items()},
+            {int(size): float(value) for size, value in data["seconds"].items()},
+            bool(data["prefill_equal"]),
+        )
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
+
+
+def save(directory: Path, name: str, probe: Probe) -> None:
+    """A disk that cannot be written costs the next load a second, and nothing else."""
+    data = {"equal": dict(probe.equal), "seconds": dict(probe.seconds), "prefill_equal": probe.prefill_equal}
+    with contextlib.suppress(OSError):
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=directory, suffix=".tmp", delete=False, encoding="utf-8") as file:
+            json.dump(data, file)
+        Path(file.name).replace(directory / f"{name}.json")
