@@ -65,7 +65,7 @@ def schema(value: str, narrator: Narrator) -> object:
 def read_stdin(*, prompt_given: bool, narrator: Narrator) -> Material:
     """Standard input to its end. The wait is explained only to users who may not know that they have to feed it."""
     hint = narrator.note if prompt_given else None
-    return Material("stdin", decode(stdin.read(MAX_BYTES, hint=hint), "stdin", narrator))
+    return Material("", decode(stdin.read(MAX_BYTES, hint=hint), "stdin", narrator))
 
 
 def materials(

@@ -25,14 +25,14 @@ def test_the_pipe_comes_first_then_files_then_the_words(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("A ```code``` B")
     with serving() as engine:
         assert fireside("run", "-f", "a.md", "Sum", "it", "up", stdin=b"piped\n", cwd=tmp_path).code == 0
-        assert prompt(engine) == "stdin:\n```\npiped\n```\n\na.md:\n````\nA ```code``` B\n````\n\nSum it up"
+        assert prompt(engine) == "```\npiped\n```\n\na.md:\n````\nA ```code``` B\n````\n\nSum it up"
 
 
 def test_a_dash_puts_the_pipe_where_it_stands(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("A")
     with serving() as engine:
         fireside("run", "-f", "a", "-f", "-", "x", stdin=b"piped", cwd=tmp_path)
-        assert prompt(engine) == "a:\n```\nA\n```\n\nstdin:\n```\npiped\n```\n\nx"
+        assert prompt(engine) == "a:\n```\nA\n```\n\n```\npiped\n```\n\nx"
 
 
 def test_a_redirected_file_and_a_socket_are_read(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_an_open_pipe_without_data_is_explained_and_its_data_still_counts() -> N
         os.write(writer, b"late")
         os.close(writer)
         assert to_end(process).code == 0
-        assert prompt(engine) == "stdin:\n```\nlate\n```\n\nhi"
+        assert prompt(engine) == "```\nlate\n```\n\nhi"
 
 
 def test_an_open_pipe_cannot_outlast_the_time_limit() -> None:

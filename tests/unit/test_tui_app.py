@@ -492,6 +492,16 @@ def test_the_reader_is_followed_only_at_the_end() -> None:
         assert (ui.transcript.scroll_y, stream.shown) == (where, before)
         await ui.pilot.press("ctrl+end")
         await ui.until(lambda: stream.following and len(stream.shown) > len(before))
+        # Where there is nothing below, trying to go there changes nothing.
+        await ui.pilot.press("pagedown")
+        before = stream.shown
+        await ui.until(lambda: len(stream.shown) > len(before))
+        await ui.until(lambda: ui.transcript.scroll_y == ui.transcript.max_scroll_y and ui.transcript.at_end)
+        # One line up is away, too.
+        ui.transcript.scroll_up(animate=False)
+        await ui.until(lambda: not ui.transcript.at_end)
+        ui.transcript.scroll_down(animate=False)
+        await ui.until(lambda: ui.transcript.at_end)
         await ui.pilot.press("escape")
         await ui.until(lambda: ui.chat.state.generation is None)
         assert stream.shown == stream.source

@@ -20,8 +20,8 @@ from fireside.tui.widgets.blocks import BlockView, CodeBlock, accepts, view_of
 
 SHORTEST, LONGEST = 0.1, 1.0
 """Seconds between two renderings."""
-COST_FACTOR = 16
-"""Between two renderings passes at least this multiple of what the last one cost, so they take 6 % at most."""
+COST_FACTOR = 20
+"""Between two renderings passes at least this multiple of what the last one cost, so they take 5 % at most."""
 
 
 class StreamMarkdown(Vertical):

@@ -183,7 +183,18 @@ class TranscriptView(VerticalScroll):
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
-        self.at_end = new_value >= self.max_scroll_y - 1
+        self.at_end = new_value >= self.max_scroll_y
+
+    def release_anchor(self) -> None:
+        """The reader moves, or tries to: at the end there is no way further down, and the end is still followed."""
+        super().release_anchor()
+        self.call_after_refresh(self._look_where_we_are)
+
+    def _look_where_we_are(self) -> None:
+        if self.scroll_y >= self.max_scroll_y:
+            self.follow_end()
+        else:
+            self.at_end = False
 
     def watch_at_end(self, at_end: bool) -> None:
         for message in self.mounted[-1:]:
