@@ -89,7 +89,7 @@ class RealEngine:
             return (
                 process.pid != os.getpid()
                 and process.status() != psutil.STATUS_ZOMBIE
-                and process.environ().get(address.HOME_VARIABLE) == str(self.home)
+                and bool(process.environ().get(address.HOME_VARIABLE) == str(self.home))
             )
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             return False

@@ -153,14 +153,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _status(self) -> dict[str, Any]:
         info = {"n_ctx": 8192, "n_slots": 4, "kv_type": "f16", "exact_window": 0, "memory": 300_000_000}
-        model = {"name": "tiny", "state": "ready", "active": 1, "waiting": 0, "rss": 310_000_000, "info": info}
+        model = {"state": "ready", "active": 1, "waiting": 0, "rss": 310_000_000, "info": info}
         return {
             "version": self.server.script.version,
             "pid": os.getpid(),
             "uptime_s": 61,
             "idle_exit_s": 1800,
             "memory": {"total": 8_000_000_000, "available": 4_000_000_000},
-            "models": [{**model, "keep_alive_s_left": 840}] if self.server.loaded else [],
+            "models": [{**model, "name": name, "keep_alive_s_left": 840} for name in self.server.loaded],
         }
 
     def _chat(self, body: dict[str, Any]) -> None:

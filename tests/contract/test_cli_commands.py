@@ -115,6 +115,12 @@ def test_stop() -> None:
         until(engine.stopped.is_set)
 
 
+def test_stop_all_names_a_model_once_that_is_loaded_in_two_ways() -> None:
+    with serving() as engine:
+        engine.loaded = ["tiny", "other", "tiny"]
+        assert fireside("stop", "--all").out == b"tiny is unloaded.\nother is unloaded.\n"
+
+
 def test_serve_becomes_the_engine_unless_one_runs(tmp_path: Path) -> None:
     environment = started_by_clients(tmp_path / "site")
     process = start("serve", "--port", "0", env=environment)

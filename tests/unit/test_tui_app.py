@@ -38,7 +38,7 @@ class Driver:
         self.transcript = screen.query_one(TranscriptView)
 
     async def until(self, condition: Callable[[], object]) -> None:
-        for _ in range(400):
+        for _ in range(2000):
             if condition():
                 await self.pilot.pause()
                 return
@@ -273,6 +273,45 @@ def test_messages_wait_in_a_queue_and_come_back_when_the_answer_is_stopped() -> 
     drive(FakeEngine(scripts), scenario)
 
 
+def test_two_messages_sent_at_once_are_asked_one_after_the_other() -> None:
+    async def scenario(ui: Driver) -> None:
+        await ui.ready()
+        for text in ("one", "two"):
+            ui.prompt.post_message(Prompt.Sent(text))
+        await ui.until(lambda: ui.engine.closed == 2 and not ui.chat._answering.is_busy)
+        assert ui.messages == ["you: one", "model: A", "you: two", "model: B"]
+        assert ui.path == [("user", "one"), ("assistant", "A"), ("user", "two"), ("assistant", "B")]
+
+    drive(FakeEngine([Script("A"), Script("B")]), scenario)
+
+
+def test_a_new_chat_right_after_a_message_keeps_nothing_of_it() -> None:
+    async def scenario(ui: Driver) -> None:
+        await ui.ready()
+        ui.prompt.post_message(Prompt.Sent("old"))
+        await ui.pilot.press("ctrl+n")
+        await ui.until(lambda: not ui.chat._answering.is_busy and not ui.messages)
+        assert (ui.path, ui.prompt.text) == ([], "")
+        await ui.ask("new")
+        assert ui.messages == ["you: new", "model: A"]
+        assert [message["content"] for message in ui.engine.bodies[-1]["messages"]] == ["new"]
+
+    drive(FakeEngine([Script("A")]), scenario)
+
+
+def test_a_retry_that_breaks_off_shows_the_answer_before_it_again() -> None:
+    async def scenario(ui: Driver) -> None:
+        await ui.ask("Q")
+        await ui.pilot.press("ctrl+r")
+        await ui.until(lambda: len(ui.engine.bodies) == 2 and not ui.chat._answering.is_busy)
+        assert ui.messages == ["you: Q", "model: half", "model: whole"]
+        assert ui.path == [("user", "Q"), ("assistant", "whole")]
+        assert ui.chat._answering.shown_text == "whole"
+        assert ui.prompt.text == ""
+
+    drive(FakeEngine([Script("whole"), Script("half", failure=failure())]), scenario)
+
+
 def test_a_new_chat_forgets_and_stops() -> None:
     async def scenario(ui: Driver) -> None:
         await ui.ask("Q")
@@ -500,13 +539,13 @@ def test_the_reader_is_followed_only_at_the_end() -> None:
         # One line up is away, too.
         ui.transcript.scroll_up(animate=False)
         await ui.until(lambda: not ui.transcript.at_end)
-        ui.transcript.scroll_down(animate=False)
+        ui.transcript.scroll_end(animate=False)
         await ui.until(lambda: ui.transcript.at_end)
         await ui.pilot.press("escape")
         await ui.until(lambda: ui.chat.state.generation is None)
         assert stream.shown == stream.source
 
-    drive(FakeEngine([Script("word and more\n\n" * 400, piece=15)], rate=150), scenario)
+    drive(FakeEngine([Script("word and more\n\n" * 900, piece=15)], rate=80), scenario)
 
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07\x1b]52;c;aGk=\x07[red]not red[/red] \u202etxt.exe\x9b31m <b>tag</b>"

@@ -75,7 +75,7 @@ def run(streams: list[StreamMarkdown], check: Callable[[Pilot[None]], Awaitable[
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
-    for _ in range(200):
+    for _ in range(1000):
         if condition():
             return
         await pilot.pause(0.02)

@@ -38,14 +38,17 @@ def test_a_retry_keeps_the_first_answer_beside_the_second() -> None:
     assert first in conversation.turns
 
 
-def test_a_withdrawn_question_is_not_read() -> None:
+def test_what_came_after_the_turn_one_goes_back_to_is_not_read_but_kept() -> None:
     conversation = Conversation()
     conversation.ask("q")
-    conversation.answer("a")
+    leaf = conversation.answer("a").id
     conversation.ask("oops")
-    assert conversation.withdraw() is not None
+    conversation.answer("partial")
+    conversation.go_back(leaf)
     assert roles(conversation) == [("user", "q"), ("assistant", "a")]
-    assert conversation.withdraw() is None
+    assert len(conversation.turns) == 4
+    conversation.go_back(None)
+    assert conversation.messages() == []
 
 
 def test_an_answer_needs_a_question() -> None:
@@ -65,7 +68,7 @@ def test_the_title(text: str, title: str) -> None:
     assert conversation.title == title
 
 
-@given(st.lists(st.sampled_from(["ask", "answer", "retry", "withdraw"]), max_size=30))
+@given(st.lists(st.sampled_from(["ask", "answer", "retry", "back"]), max_size=30))
 def test_turns_are_only_appended_and_paths_alternate(steps: list[str]) -> None:
     conversation = Conversation()
     for number, step in enumerate(steps):
@@ -75,8 +78,10 @@ def test_turns_are_only_appended_and_paths_alternate(steps: list[str]) -> None:
             conversation.ask(str(number))
         elif step == "answer" and last is not None and last.role == "user":
             conversation.answer(str(number))
-        elif step in ("retry", "withdraw"):
-            getattr(conversation, step)()
+        elif step == "retry":
+            conversation.retry()
+        elif step == "back" and last is not None:
+            conversation.go_back(last.parent)
         assert conversation.turns[: len(before)] == before
         path = [turn.role for turn in conversation.path()]
         assert path == ["user", "assistant"] * (len(path) // 2) + ["user"] * (len(path) % 2)

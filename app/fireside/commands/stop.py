@@ -27,7 +27,8 @@ def main(words: Sequence[str]) -> ExitCode:
     client = EngineClient(endpoint)
     if args.all:
         loaded = client.get("/fireside/status", timeout=engine_process.HELLO_TIMEOUT).get("models") or []
-        names = [str(model["name"]) for model in loaded]
+        # A model that is loaded in two ways, deterministic and not, is unloaded by its name in both.
+        names = list(dict.fromkeys(str(model["name"]) for model in loaded))
     else:
         names = [args.model]
     for name in names:

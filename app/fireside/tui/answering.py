@@ -15,24 +15,31 @@ from textual.widget import Widget
 from fireside.tui.generation import Generation, Result
 from fireside.tui.state import ChatState
 from fireside.tui.thinking import Piece
+from fireside.tui.transcript import Conversation
 from fireside.tui.widgets.message import AnswerMessage, Notice, UserMessage
 from fireside.tui.widgets.prompt import Prompt
 from fireside.tui.widgets.transcript_view import Entry, TranscriptView
+from fireside.wire import JsonObject
 
 BACK = "Your message is back in the prompt."
 
 
 @dataclass(slots=True)
 class _Exchange:
-    """The question that is being answered, and what to restore if it is not."""
+    """A question that is being answered, and what to restore if it is not."""
 
     question: str
-    asked: Entry | None
-    """The question's message; None for a retry, whose question stays."""
     leaf: int | None
     """Of the conversation before it."""
+    conversation: Conversation
+    generation: Generation
+    widget: AnswerMessage
+    body: JsonObject
+    model: str
     replaced: Callable[[], Widget] | None = None
     """Makes the answer that a retry replaces."""
+    asked: Entry | None = None
+    """The question's message; None for a retry, whose question stays."""
 
 
 class Answering:
@@ -46,6 +53,7 @@ class Answering:
         self._prompt = prompt
         self._changed = changed
         """Called when something changed that other parts of the screen show."""
+        self._active = False
         self._answer: Entry | None = None
         """The last answer's message."""
         self._unanswered = ""
@@ -53,7 +61,8 @@ class Answering:
 
     @property
     def is_busy(self) -> bool:
-        return self._state.generation is not None
+        """Whether an answer is under way, or its end is being put in order."""
+        return self._active
 
     @property
     def shown_text(self) -> str:
@@ -67,24 +76,34 @@ class Answering:
             self._state.queue.append(text)
             self._changed()
             return
-        await self._ask(text)
-        while self._state.queue:
-            await self._ask(self._state.queue.pop(0))
+        self._active = True
+        try:
+            await self._ask(text)
+            while self._state.queue:
+                await self._ask(self._state.queue.pop(0))
+        finally:
+            self._active = False
+            self._changed()
 
     async def retry(self) -> bool:
-        """Answer the last question again, with a new seed. False if there is none."""
+        """Answer the last question again, with a new seed. False if there is none, or an answer is being written."""
         conversation = self._state.conversation
         if self._unanswered and self._prompt.text.strip() == self._unanswered:
             self._prompt.action_send()
             return True
         leaf = conversation.leaf
-        question = conversation.retry()
-        if self.is_busy or question is None:
-            return question is not None
-        replaced, self._answer = self._answer, None
-        if replaced is not None:
-            await self._transcript.drop(replaced)
-        await self._run(_Exchange(question.text, None, leaf, replaced.make if replaced else None), new_seed=True)
+        if self.is_busy or (question := conversation.retry()) is None:
+            return False
+        self._active = True
+        try:
+            replaced, self._answer = self._answer, None
+            exchange = self._begin(question.text, leaf, new_seed=True, replaced=replaced.make if replaced else None)
+            if replaced is not None:
+                await self._transcript.drop(replaced)
+            await self._run(exchange)
+        finally:
+            self._active = False
+            self._changed()
         return True
 
     def stop(self) -> bool:
@@ -104,29 +123,38 @@ class Answering:
     async def _ask(self, text: str) -> None:
         leaf = self._state.conversation.leaf
         self._state.conversation.ask(text)
-        asked = await self._transcript.add(UserMessage(text), partial(UserMessage, text))
-        await self._run(_Exchange(text, asked, leaf))
+        exchange = self._begin(text, leaf)
+        exchange.asked = await self._transcript.add(UserMessage(text), partial(UserMessage, text))
+        await self._run(exchange)
 
-    async def _run(self, exchange: _Exchange, *, new_seed: bool = False) -> None:
+    def _begin(
+        self, question: str, leaf: int | None, *, new_seed: bool = False, replaced: Callable[[], Widget] | None = None
+    ) -> _Exchange:
+        """Everything that must be settled before the first wait, after which keys may change it."""
         state = self._state
-        widget = AnswerMessage()
         self._unanswered = ""
-        state.generation = generation = Generation(state.engine, widget)
-        conversation = state.conversation
-        body = state.settings.body(conversation.messages(), new_seed=new_seed)
+        widget = AnswerMessage()
+        state.generation = Generation(state.engine, widget)
+        body = state.settings.body(state.conversation.messages(), new_seed=new_seed)
+        return _Exchange(question, leaf, state.conversation, state.generation, widget, body, state.model, replaced)
+
+    async def _run(self, exchange: _Exchange) -> None:
         self._transcript.follow_end()
-        self._answer = await self._transcript.add(widget, AnswerMessage)
+        self._answer = await self._transcript.add(exchange.widget, AnswerMessage)
         self._changed()
         try:
-            result = await generation.run(body, state.model)
+            result = await exchange.generation.run(exchange.body, exchange.model)
         finally:
-            state.generation = None
-        if state.conversation is conversation:
-            await self._keep(result, exchange, widget)
+            self._state.generation = None
+        if self._state.conversation is exchange.conversation:
+            await self._keep(result, exchange)
+        else:
+            # A new chat began meanwhile, perhaps before these were on the screen.
+            await self._drop(exchange)
         self._changed()
 
-    async def _keep(self, result: Result, exchange: _Exchange, widget: AnswerMessage) -> None:
-        conversation, failed = self._state.conversation, result.failure is not None
+    async def _keep(self, result: Result, exchange: _Exchange) -> None:
+        conversation, failed = exchange.conversation, result.failure is not None
         if result.is_empty and result.account.ending in ("failed", "stopped"):
             await self._undo(result, exchange)
             return
@@ -134,7 +162,7 @@ class Answering:
         conversation.answer(result.text, reasoning=result.reasoning, account=result.account)
         if failed:
             # What came is kept where it can be read, but the conversation goes on from before the question.
-            conversation.leaf = exchange.leaf
+            conversation.go_back(exchange.leaf)
             remark = self._give_back(exchange)
         else:
             self._state.last = result.account
@@ -142,24 +170,33 @@ class Answering:
         shown = [piece for piece in pieces if piece.text]
         if self._answer is not None:
             self._answer.make = partial(AnswerMessage.of, shown, result.account, result.failure, remark)
-        await widget.finish(result.account, result.failure, remark)
+        await exchange.widget.finish(result.account, result.failure, remark)
+        if failed:
+            await self._restore(exchange)
 
     async def _undo(self, result: Result, exchange: _Exchange) -> None:
         """Nothing came: as if it had not been asked, but for the error."""
-        self._state.conversation.leaf = exchange.leaf
-        for entry in (self._answer, exchange.asked):
-            if entry is not None:
-                await self._transcript.drop(entry)
-        self._answer = None
-        if exchange.replaced is not None:
-            self._answer = await self._transcript.add(exchange.replaced(), exchange.replaced)
+        exchange.conversation.go_back(exchange.leaf)
+        await self._drop(exchange)
+        await self._restore(exchange)
         remark = self._give_back(exchange)
         if result.failure is not None:
             make = partial(Notice.of, result.failure, remark)
             await self._transcript.add(make(), make)
 
+    async def _drop(self, exchange: _Exchange) -> None:
+        answer, self._answer = self._answer, None
+        for entry in (answer, exchange.asked):
+            if entry is not None:
+                await self._transcript.drop(entry)
+
+    async def _restore(self, exchange: _Exchange) -> None:
+        """Show the answer again that a retry was to replace."""
+        if exchange.replaced is not None:
+            self._answer = await self._transcript.add(exchange.replaced(), exchange.replaced)
+
     def _give_back(self, exchange: _Exchange) -> str:
-        if exchange.asked is None:
+        if exchange.replaced is not None:
             return ""
         rest = [exchange.question, *self._state.queue]
         self._state.queue.clear()

@@ -49,13 +49,9 @@ class Conversation:
             raise ValueError("an answer needs a question before it")
         return self._append("assistant", text, reasoning, account)
 
-    def withdraw(self) -> Turn | None:
-        """Take an unanswered question off the path, so that the next one starts where it started. Returns it."""
-        turn = self.last
-        if turn is None or turn.role != "user":
-            return None
-        self.leaf = turn.parent
-        return turn
+    def go_back(self, leaf: int | None) -> None:
+        """Go on from an earlier turn, or from nothing; what came after it is kept beside the path."""
+        self.leaf = leaf
 
     def retry(self) -> Turn | None:
         """Move back to the last question on the path, ready for another answer. None if nothing was asked."""

@@ -105,6 +105,7 @@ def _serve(command: Load, commands: BinaryIO, write: Callable[[Reply], None]) ->
     outbox.send(Loaded(ready.info))
     threading.Thread(target=_listen, args=(commands, driver), name="inbox", daemon=True).start()
     driver.run()
+    ready.close()
     return 0
 
 

@@ -41,6 +41,11 @@ class Ready:
     preparer: Preparer
     info: ModelInfo
 
+    def close(self) -> None:
+        self.preparer.close()
+        self.context.close()
+        self.context.model.close()
+
 
 def load(path: Path, options: LoadOptions, report: Report) -> Ready:
     """Raises NotAModel, ModelUnsupported or InsufficientMemory."""

@@ -41,6 +41,9 @@ class Preparer:
         self._n_ctx = n_ctx
         self._stop = tuple(stop)
 
+    def close(self) -> None:
+        self._renderer.close()
+
     def prepare(self, request: Request) -> Sequence:
         """Raises RequestError for what the caller can change, TemplateFailed for what the model's file forbids."""
         submitted = time.perf_counter()

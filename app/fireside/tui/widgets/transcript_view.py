@@ -130,11 +130,9 @@ class TranscriptView(VerticalScroll):
 
     async def drop(self, entry: Entry) -> None:
         """Take a message away for good."""
-        if entry not in self._entries:
-            return
-        if self._entries.index(entry) < self._first:
-            self._first -= 1
-        self._entries.remove(entry)
+        if entry in self._entries:
+            self._first -= self._entries.index(entry) < self._first
+            self._entries.remove(entry)
         if entry.widget is not None:
             await entry.widget.remove()
 
