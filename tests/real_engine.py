@@ -81,15 +81,15 @@ class RealEngine:
         return found
 
     def processes(self) -> list[psutil.Process]:
-        """All that run for this home, whoever started them; those that ended and wait to be reaped do not run."""
-        return [process for process in psutil.process_iter() if self._owns(process)]
+        """All that run for this home, whoever started them, but not this program and the shell it was started from."""
+        here = {os.getpid(), *(process.pid for process in psutil.Process().parents())}
+        return [process for process in psutil.process_iter() if process.pid not in here and self._owns(process)]
 
     def _owns(self, process: psutil.Process) -> bool:
         try:
-            return (
-                process.pid != os.getpid()
-                and process.status() != psutil.STATUS_ZOMBIE
-                and bool(process.environ().get(address.HOME_VARIABLE) == str(self.home))
+            return bool(
+                process.status() != psutil.STATUS_ZOMBIE
+                and process.environ().get(address.HOME_VARIABLE) == str(self.home)
             )
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             return False

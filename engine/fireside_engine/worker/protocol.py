@@ -54,7 +54,7 @@ class ModelInfo:
     kv_type: str
     """e.g. "f16", or "f16/bf16" where K and V differ."""
     exact_window: int
-    """Largest batch that is bit-identical to single steps; 0 means every batch is."""
+    """Largest batch that is bit-identical to single steps, for f16 KV within 256 tokens; 0 means every batch is."""
     deterministic: bool
     has_template: bool
     memory: int
