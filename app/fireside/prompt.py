@@ -1,7 +1,7 @@
 """How files, standard input and the instruction become one prompt. Pure.
 
-Material comes first, each piece fenced, files under their names; the instruction comes last. Small models follow what they read last,
-and material that stays the same is a prefix whose computation the engine need not repeat.
+Material comes first, each piece fenced, files under their names; the instruction comes last. Small models follow what
+they read last, and material that stays the same is a prefix whose computation the engine need not repeat.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def runtime_dir() -> Path:
     import platformdirs
 
     with warnings.catch_warnings():
-        # Without XDG_RUNTIME_DIR it warns that it falls back to a directory under /tmp; `make_private` sees to its mode.
+        # Without XDG_RUNTIME_DIR it warns of a directory under /tmp; `make_private` sees to the mode.
         warnings.simplefilter("ignore")
         return Path(platformdirs.user_runtime_dir("fireside", appauthor=False))
 

@@ -17,7 +17,8 @@ from fireside_engine.core.scheduler import Rules, Scheduler
 from fireside_engine.core.sequence import Sequence
 from fireside_engine.core.step import Result, Step
 from fireside_engine.errors import InvalidRequest
-from fireside_engine.worker.driver import Driver, Outbox
+from fireside_engine.worker.driver import Driver
+from fireside_engine.worker.outbox import Outbox
 from fireside_engine.worker.protocol import Happened, Reply
 
 sys.path.insert(0, str(Path(__file__).parent.parent))

@@ -16,9 +16,9 @@ SIZES = (2, 3, 4, 5, 6, 8, 12, 16)
 """Kernels change at multiples of 2, 4 and 8 rows; 16 and above share one class."""
 
 PREFIX = 32
-"""Tokens before the probe. Where K and V are both f16 what it sees holds while a conversation has fewer than 256 tokens:
-then the KV that attention reads reaches 512 cells, and single steps take a path of their own (ggml-cpu/ops.cpp). The
-types that `deterministic` loads with never take it."""
+"""Tokens before the probe. Where K and V are both f16, what it sees holds for conversations of fewer than 256 tokens:
+from there on attention reads 512 cells, and single steps take a path of their own (ggml-cpu/ops.cpp). The types that
+`deterministic` loads with never take it."""
 
 
 def probe(context: Context, *, seed: int = 1, progress: Callable[[float], None] | None = None) -> Probe:

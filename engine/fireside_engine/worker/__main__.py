@@ -73,8 +73,9 @@ def _serve(command: Load, commands: BinaryIO, write: Callable[[Reply], None]) ->
     # Everything heavy is imported after the first command, so that a worker is there at once.
     from fireside_engine.core.scheduler import Scheduler
     from fireside_engine.llama.runner import LlamaRunner
-    from fireside_engine.worker.driver import BEAT_SECONDS, Driver, Outbox
+    from fireside_engine.worker.driver import BEAT_SECONDS, Driver
     from fireside_engine.worker.loading import load
+    from fireside_engine.worker.outbox import Outbox
 
     outbox = Outbox(write)
     driver: Driver | None = None

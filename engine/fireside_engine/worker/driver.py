@@ -7,7 +7,6 @@ slow template nor a full pipe ever holds up the batch.
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
 from collections import deque
@@ -21,7 +20,8 @@ from fireside_engine.core.scheduler import Scheduler
 from fireside_engine.core.sequence import Sequence
 from fireside_engine.core.step import Result, Step
 from fireside_engine.errors import FiresideError, InternalError
-from fireside_engine.worker.protocol import Beat, Happened, Reply
+from fireside_engine.worker.outbox import Outbox
+from fireside_engine.worker.protocol import Beat, Happened
 
 BEAT_SECONDS = 1.0
 
@@ -32,22 +32,6 @@ class Runner(Protocol):
     """What executes steps: a model, or a fake of one."""
 
     def execute(self, step: Step, /) -> Result: ...
-
-
-class Outbox:
-    """Replies on their way to the server, written in order by a thread of their own."""
-
-    def __init__(self, write: Callable[[Reply], None]) -> None:
-        self._write = write
-        self._replies: queue.SimpleQueue[Reply] = queue.SimpleQueue()
-        threading.Thread(target=self._run, name="outbox", daemon=True).start()
-
-    def send(self, reply: Reply) -> None:
-        self._replies.put(reply)
-
-    def _run(self) -> None:
-        while True:
-            self._write(self._replies.get())
 
 
 class Driver:

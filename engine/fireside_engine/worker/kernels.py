@@ -19,9 +19,9 @@ from fireside_engine.errors import EngineError
 log = logging.getLogger(__name__)
 
 _COMPILE = """
-import os, sys, threading
+import os, threading
 def leave_with_parent():
-    sys.stdin.buffer.read()
+    os.read(0, 1)
     os._exit(1)
 threading.Thread(target=leave_with_parent, daemon=True).start()
 if hasattr(os, 'nice'):

@@ -30,7 +30,6 @@ from fireside.tui.widgets.prompt import Prompt
 from fireside.tui.widgets.strips import JumpStrip, QueueStrip
 from fireside.tui.widgets.thought import Thought
 from fireside.tui.widgets.transcript_view import TranscriptView
-from fireside.tui.widgets.welcome import Welcome
 
 TICK = 0.5
 """Seconds between two looks at what the status line shows."""
@@ -82,8 +81,7 @@ class ChatScreen(Screen[None]):
         yield self._prompt
         yield self._bar
 
-    async def on_mount(self) -> None:
-        await self._transcript.mount(Welcome())
+    def on_mount(self) -> None:
         self.watch(self._transcript, "at_end", self._show_state, init=False)
         self.watch(self._transcript, "has_focus", self._show_state, init=False)
         self.set_interval(TICK, self._show_state)
@@ -120,15 +118,11 @@ class ChatScreen(Screen[None]):
         def make() -> Notice:
             return Notice(message, hint, is_error=is_error)
 
-        await self._remove_welcome()
         await self._transcript.add(make(), make)
 
     def toast(self, words: str) -> None:
         """A word that goes by itself."""
         self.notify(words, markup=False, timeout=4)
-
-    async def _remove_welcome(self) -> None:
-        await self._transcript.query(Welcome).remove()
 
     # --- the engine
 
@@ -170,7 +164,6 @@ class ChatScreen(Screen[None]):
             self.toast(str(bad))
             self._prompt.give_back(event.text)
             return
-        await self._remove_welcome()
         self._in_background(lambda: self._answering.ask(event.text))
 
     def _in_background(self, call: Callable[[], Awaitable[object]]) -> None:
@@ -232,7 +225,6 @@ class ChatScreen(Screen[None]):
         self.state.last = None
         self._answering.forget()
         await self._transcript.clear()
-        await self._transcript.mount(Welcome())
         self._prompt.focus()
         self._show_state()
 

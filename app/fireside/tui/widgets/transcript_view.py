@@ -6,6 +6,7 @@ that is being written is not rendered.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -21,6 +22,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from fireside.tui.widgets.message import AnswerMessage, Notice
+from fireside.tui.widgets.welcome import Welcome
 from fireside.tui.wording import plural
 
 MOST_MOUNTED = 30
@@ -59,7 +61,8 @@ class Entry:
 class TranscriptView(VerticalScroll):
     """Messages, oldest first."""
 
-    BLANK = True
+    # A blank background is painted past the filter that takes the colours out.
+    BLANK = "NO_COLOR" not in os.environ
     DEFAULT_CSS = """
     TranscriptView {
         height: 1fr;
@@ -102,9 +105,10 @@ class TranscriptView(VerticalScroll):
         self._entries: list[Entry] = []
         self._first = 0
         """Index of the oldest entry that is mounted."""
-        self._earlier = Earlier()
+        self._welcome, self._earlier = Welcome(), Earlier()
 
     def compose(self) -> ComposeResult:
+        yield self._welcome
         yield self._earlier
 
     def on_mount(self) -> None:
@@ -123,6 +127,7 @@ class TranscriptView(VerticalScroll):
             await self.drop(last)
         entry = Entry(make, widget)
         self._entries.append(entry)
+        self._welcome.display = False
         await self.mount(widget)
         if self.at_end:
             await self._prune()
@@ -133,6 +138,7 @@ class TranscriptView(VerticalScroll):
         if entry in self._entries:
             self._first -= self._entries.index(entry) < self._first
             self._entries.remove(entry)
+            self._welcome.display = not self._entries
         if entry.widget is not None:
             await entry.widget.remove()
 
@@ -140,7 +146,8 @@ class TranscriptView(VerticalScroll):
         """Take every message away for good."""
         self._entries, self._first = [], 0
         with self.app.batch_update():
-            await self.query_children(Widget).exclude("Earlier").remove()
+            await self.remove_children([child for child in self.children if not isinstance(child, Earlier | Welcome)])
+            self._welcome.display = True
             self._update_earlier()
         self.anchor()
 

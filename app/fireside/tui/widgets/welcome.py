@@ -15,7 +15,7 @@ KEYS = (
 
 
 class Welcome(Static):
-    """Goes with the first message."""
+    """Hidden as soon as there is a message."""
 
     DEFAULT_CSS = """
     Welcome { height: 1fr; content-align: center middle; color: $faint; }
