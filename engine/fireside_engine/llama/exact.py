@@ -39,12 +39,14 @@ def probe(context: Context, *, seed: int = 1, progress: Callable[[float], None] 
             raise InternalError("The batch of a probe could not be computed.")
         return [context.logits(last - outputs + 1 + i).copy() for i in range(outputs)]
 
+    told = progress or (lambda _fraction: None)
     context.clear()
     run(prefix, 0, 1)
     reference = []
     started = time.perf_counter()
     for i in range(longest):
         reference += run(rest[i : i + 1], PREFIX + i, 1)
+        told(0.4 * (i + 1) / longest)
     seconds = {1: (time.perf_counter() - started) / longest}
     equal = {}
     for size in (s for s in SIZES if s <= longest):
@@ -53,14 +55,12 @@ def probe(context: Context, *, seed: int = 1, progress: Callable[[float], None] 
         logits = run(rest[:size], PREFIX, size)
         seconds[size] = time.perf_counter() - started
         equal[size] = all(np.array_equal(a, b) for a, b in zip(logits, reference, strict=False))
-        if progress is not None:
-            progress(size / (max(SIZES) + TILE))
+        told(0.4 + 0.4 * size / longest)
     prefill_equal = False
     if equal and all(equal.values()):
         prefill_equal = _prefill_is_exact(context, tokens, run)
     context.clear()
-    if progress is not None:
-        progress(1.0)
+    told(1.0)
     return Probe(equal, seconds, prefill_equal)
 
 
