@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -247,24 +246,13 @@ def test_a_stream_of_the_api_says_the_same(engine: RealEngine) -> None:
     assert len(pieces) > 2
 
 
-def test_four_streams_give_their_own_texts_and_more_of_them(engine: RealEngine) -> None:
-    """Batched decoding pays: one pass over the weights serves four. The best round counts: load only slows."""
+def test_four_streams_give_their_own_texts(engine: RealEngine) -> None:
+    """How much faster four are than one is for tests/bench/same_text.py to say; here other load may take a core."""
     prompts = [f"Tell me about the number {word}." for word in ("one", "two", "three", "four")]
-    one, four = 0.0, 0.0
     with api(engine) as client:
-        alone = {prompt: asked(client, prompt) for prompt in prompts}
-        for _ in range(5):
-            one = max(one, _tokens_per_second(client, prompts[:1], alone))
-            four = max(four, _tokens_per_second(client, prompts, alone))
-    assert four > one
-
-
-def _tokens_per_second(client: openai.OpenAI, prompts: Sequence[str], expected: dict[str, str]) -> float:
-    began = time.monotonic()
-    texts = at_once(*(partial(asked, client, prompt) for prompt in prompts))
-    seconds = time.monotonic() - began
-    assert texts == [expected[prompt] for prompt in prompts]
-    return 32 * len(prompts) / seconds
+        alone = [asked(client, prompt) for prompt in prompts]
+        for _ in range(3):
+            assert at_once(*(partial(asked, client, prompt) for prompt in prompts)) == alone
 
 
 # --- what goes wrong --------------------------------------------------------------------------------------------------
