@@ -196,7 +196,11 @@ def prove(token: str, nonce: str) -> str:
 
 
 def engine_command(
-    *, port: int | Literal["auto"] | None = None, host: str | None = None, idle_exit: float | None = None
+    *,
+    port: int | Literal["auto"] | None = None,
+    host: str | None = None,
+    idle_exit: float | None = None,
+    deterministic: bool = False,
 ) -> list[str]:
     """The command that runs an engine server in the foreground, with this interpreter.
 
@@ -212,6 +216,8 @@ def engine_command(
         command += ["--host", host]
     if idle_exit is not None:
         command += ["--idle-exit", str(idle_exit)]
+    if deterministic:
+        command += ["--deterministic"]
     return command
 
 

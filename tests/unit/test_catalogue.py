@@ -274,7 +274,7 @@ def test_a_default_that_is_not_there_says_who_asked(
     with pytest.raises(ModelNotFound, match=r"config\.toml: model: There is no model named gone"):
         catalogue.default()
     config.write_text("model = 3")
-    with pytest.raises(InvalidRequest, match="in quotes"):
+    with pytest.raises(InvalidRequest, match="model: Input should be a valid string"):
         catalogue.default()
     config.write_text("model =")
     with pytest.raises(InvalidRequest, match="TOML"):

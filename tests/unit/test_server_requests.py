@@ -56,7 +56,7 @@ def test_a_bare_call_gets_the_defaults_and_a_seed_that_doubles_can_hold() -> Non
 def test_null_is_absent_and_unknown_fields_are_ignored() -> None:
     nulls = dict.fromkeys(FIELDS)
     assert call(**nulls, store=False, user="x", unheard_of={"of": 1}).requests[0].max_tokens is None
-    assert call(fireside={"speculate": "auto", "conversation": "c"}).deterministic is False
+    assert call(fireside={"speculate": "auto", "conversation": "c"}).deterministic is None
 
 
 def test_values_arrive_where_they_belong() -> None:

@@ -21,10 +21,15 @@ def main(words: Sequence[str]) -> ExitCode:
     parser.add_argument("--host", metavar="ADDRESS", help="listen here instead of on 127.0.0.1")
     parser.add_argument("--port", type=_port, metavar="PORT", help=f"instead of {address.DEFAULT_PORT}")
     parser.add_argument("--idle-exit", type=number, default=0.0, metavar="SECONDS", help="leave when idle this long")
+    parser.add_argument(
+        "--deterministic", action="store_true", help="every model answers as `run --deterministic` does"
+    )
     args = parser.read(words)
     if endpoint := engine_process.find():
         raise usage_error(f"An engine runs already on {endpoint.url}.", hint="`fireside stop` ends it; then try again.")
-    command = address.engine_command(host=args.host, port=args.port, idle_exit=args.idle_exit)
+    command = address.engine_command(
+        host=args.host, port=args.port, idle_exit=args.idle_exit, deterministic=args.deterministic
+    )
     os.execv(command[0], command)  # noqa: S606 - our own interpreter
 
 

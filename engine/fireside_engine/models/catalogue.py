@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import os
 import threading
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fireside_engine import address
-from fireside_engine.errors import FiresideError, InvalidRequest, ModelNotFound
-from fireside_engine.models import names
+from fireside_engine.errors import FiresideError, ModelNotFound
+from fireside_engine.models import configuration, names
 from fireside_engine.models.catalogue_schema import (
     FILE_NAME,
     QUANT,
@@ -27,13 +26,13 @@ from fireside_engine.models.catalogue_schema import (
     catalogue_path,
     load_catalogue,
 )
+from fireside_engine.models.configuration import ModelSettings, load_configuration
 from fireside_engine.models.describe import Describer
 from fireside_engine.models.discovery import stat_model
 from fireside_engine.models.gguf import quick_check
 from fireside_engine.models.inventory import Inventory, Row, Source, take_inventory, unique_name
 
 MODEL_VARIABLE = "FIRESIDE_MODEL"
-CONFIG_NAME = "config.toml"
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Catalogue:
         self, models_dir: Path, packaged: Path, user_file: Path | None = None, *, config_file: Path | None = None
     ) -> None:
         """`packaged` is the models.toml of fireside, `user_file` the user's own, `config_file` may name the default
-        model under `model`. Raises InvalidRequest when a models.toml is malformed."""
+        model and settings of single ones. Raises InvalidRequest when a models.toml is malformed."""
         self.models_dir = models_dir.absolute()
         self._packaged = packaged
         self._user_file = user_file
@@ -122,13 +121,18 @@ class Catalogue:
         """
         if name := os.environ.get(MODEL_VARIABLE):
             return self._chosen(name, MODEL_VARIABLE)
-        if name := self._configured():
+        if name := load_configuration(self._config_file).model:
             return self._chosen(name, f"{self._config_file}: model")
         for row in self._inventory().by_preference():
             described = self._describer.describe(row.file)
             if not described.error and not described.embedding_only:
                 return self._entry(row)
         raise ModelNotFound("No model is installed yet.", hint=self._first_steps(), model="")
+
+    def settings_of(self, entry: Entry) -> ModelSettings:
+        """What config.toml says of a model. Raises InvalidRequest when the file is malformed."""
+        known_as = entry.details.get("catalogue", "")
+        return load_configuration(self._config_file).settings_of((entry.name, known_as))
 
     def _inventory(self) -> Inventory:
         return take_inventory(self.models_dir, self._toml, self._registered)
@@ -139,19 +143,6 @@ class Catalogue:
             return self.register(Path(name)) if os.sep in name or name.startswith("~") else self.resolve(name)
         except FiresideError as error:
             raise type(error)(f"{where}: {error.message}", hint=error.hint, **error.details) from error
-
-    def _configured(self) -> str:
-        """The default model of config.toml, or ""."""
-        file = self._config_file
-        if file is None or not file.is_file():
-            return ""
-        try:
-            name = tomllib.loads(file.read_text(encoding="utf-8")).get("model", "")
-        except (OSError, ValueError) as error:
-            raise InvalidRequest(f"{file}: this file cannot be read as TOML: {error}.") from error
-        if not isinstance(name, str):
-            raise InvalidRequest(f"{file}: model: write the name of a model, in quotes.")
-        return name
 
     def _first_sound(self, rows: tuple[Row, ...]) -> Entry:
         """Of the first file that can be used. Raises the error of the first one when none can."""
@@ -214,7 +205,9 @@ class Catalogue:
 def default_catalogue() -> Catalogue:
     """The catalogue of this user, by the paths of `address`."""
     config = address.config_dir()
-    return Catalogue(address.models_dir(), catalogue_path(), config / FILE_NAME, config_file=config / CONFIG_NAME)
+    return Catalogue(
+        address.models_dir(), catalogue_path(), config / FILE_NAME, config_file=config / configuration.FILE_NAME
+    )
 
 
 def _spellings(name: str) -> Iterator[str]:

@@ -35,6 +35,8 @@ def main(argv: Sequence[str] | None = None, settings: Settings | None = None) ->
     settings = settings or Settings()
     if arguments.idle_exit is not None:
         settings = replace(settings, idle_exit=arguments.idle_exit)
+    if arguments.deterministic:
+        settings = replace(settings, deterministic=True)
     key = os.environ.get(KEY_VARIABLE) or None
     if arguments.host not in LOOPBACK and key is None:
         return _say(f"Listening on {arguments.host} would open the engine to others: set {KEY_VARIABLE} first.", USAGE)
@@ -98,6 +100,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--idle-exit", type=_idle, metavar="SECONDS", help="leave after so long without work (1800); 0 is never"
     )
+    parser.add_argument("--deterministic", action="store_true", help="texts depend on the request alone, byte for byte")
     parser.add_argument("--log-level", choices=logs.LEVELS, default="info")
     parser.add_argument("--version", action="version", version=f"fireside {__version__}")
     return parser.parse_args(argv)

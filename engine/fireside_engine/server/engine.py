@@ -22,6 +22,7 @@ class Engine:
 
     def __init__(self, catalogue: Catalogue, settings: Settings) -> None:
         self.settings = settings
+        self.catalogue = catalogue
         self.supervisor = Supervisor(settings)
         self.names = Names(catalogue, self.supervisor)
         self.activity = Activity()
@@ -34,14 +35,34 @@ class Engine:
     def uptime_s(self) -> float:
         return time.monotonic() - self._started
 
-    def resident(self, entry: Entry, *, deterministic: bool = False) -> Resident:
-        """Raises ShuttingDown, or ModelNotFound when the file is gone."""
+    def resident(self, entry: Entry, *, deterministic: bool | None = None) -> Resident:
+        """`deterministic` None leaves it to the settings of the model and of the engine.
+
+        Raises ShuttingDown, ModelNotFound when the file is gone, or InvalidRequest when config.toml is malformed.
+        """
         if self.stopping:
             raise errors.ShuttingDown("The engine is stopping.", hint="Try again in a moment.", retry_after=1)
-        return self.supervisor.resident(entry, LoadOptions(deterministic=deterministic))
+        chosen = self.catalogue.settings_of(entry)
+        if deterministic is None:
+            deterministic = self.settings.deterministic if chosen.deterministic is None else chosen.deterministic
+        return self.supervisor.resident(
+            entry,
+            LoadOptions(
+                n_ctx=chosen.n_ctx,
+                n_slots=chosen.n_slots,
+                n_threads=chosen.n_threads,
+                kv_type=chosen.kv_type,
+                deterministic=deterministic,
+            ),
+        )
 
     def generate(
-        self, entry: Entry, requests: Sequence[Request], *, deterministic: bool = False, keep_alive: float | None = None
+        self,
+        entry: Entry,
+        requests: Sequence[Request],
+        *,
+        deterministic: bool | None = None,
+        keep_alive: float | None = None,
     ) -> Generation:
         """To be entered with `async with`."""
         resident = self.resident(entry, deterministic=deterministic)

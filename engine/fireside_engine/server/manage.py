@@ -82,7 +82,7 @@ class Management:
         """Returns when the model is loaded. The load goes on when the client does not wait for it."""
         body = parse(_ModelBody, await request.body())
         route = await self._engine.names.find(body.model)
-        resident = self._engine.resident(route.entry, deterministic=bool(body.deterministic))
+        resident = self._engine.resident(route.entry, deterministic=body.deterministic)
         resident.enter(1)
         try:
             worker = await resident.worker()

@@ -32,7 +32,7 @@ class ChatCall:
     include_usage: bool
     return_progress: bool
     timings_per_token: bool
-    deterministic: bool
+    deterministic: bool | None
     keep_alive: float | None
 
     @property
@@ -62,7 +62,7 @@ def chat_call(body: bytes) -> ChatCall:
         include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
         return_progress=bool(chat.return_progress),
         timings_per_token=bool(chat.timings_per_token),
-        deterministic=bool(extension and extension.deterministic),
+        deterministic=extension.deterministic if extension else None,
         keep_alive=chat.keep_alive,
     )
 
