@@ -15,7 +15,7 @@ def main(words: Sequence[str]) -> ExitCode:
     parser = Parser("chat", "Chat in the terminal.")
     parser.add_argument("model", nargs="?", metavar="MODEL", help="a model's name, or the path of a .gguf file")
     parser.add_argument("-m", "--model", dest="option", metavar="MODEL", help="the same")
-    parser.add_argument("-s", "--system", metavar="TEXT|@FILE", default="", help="with --plain: the system prompt")
+    parser.add_argument("-s", "--system", metavar="TEXT|@FILE", default="", help="the system prompt")
     parser.add_argument(
         "--plain", action="store_true", help="linear text: nothing is drawn, for screen readers and pipes"
     )
@@ -29,8 +29,6 @@ def main(words: Sequence[str]) -> ExitCode:
         return ExitCode.OK
     if not Output().is_terminal:
         raise usage_error("The chat needs a terminal.", hint="`fireside chat --plain` works in a pipe.")
-    if system:
-        raise usage_error("-s needs --plain.", hint="In the drawn chat `/system TEXT` sets the system prompt.")
     from fireside.tui.app import run
 
-    return ExitCode(run(choice.name))
+    return ExitCode(run(choice.name, system))
