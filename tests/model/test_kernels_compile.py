@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,3 +29,24 @@ def test_what_was_compiled_is_marked_so_that_no_other_worker_compiles(
     monkeypatch.setattr(kernels, "_COMPILE", kernels._COMPILE.partition("from fireside_engine")[0])
     kernels._compile(cache)
     assert [path.name for path in cache.iterdir()] == ["compiled"]
+
+
+def test_a_cache_that_cannot_be_written_is_replaced_by_a_temporary_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a directory")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(blocked))
+    kernels.use_own_cache()
+    chosen = Path(os.environ["NUMBA_CACHE_DIR"])
+    assert chosen.is_dir()
+    assert chosen.parent == tmp_path
+
+
+def test_each_version_has_its_own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    kernels.use_own_cache()
+    chosen = Path(os.environ["NUMBA_CACHE_DIR"])
+    assert chosen.parent == tmp_path
+    assert list(chosen.iterdir()) == []

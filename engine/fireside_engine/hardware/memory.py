@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,9 +97,3 @@ def _group(group: Path, limit_name: str, used_name: str, stat_name: str) -> tupl
         return None
     reclaimable = int(stat.get("inactive_file", 0)) + int(stat.get("active_file", 0))
     return int(text), max(0, used - reclaimable)
-
-
-def lower_priority(steps: int) -> None:
-    """Be nice to the rest of the machine by `steps`; a no-op where the system has no such notion."""
-    if hasattr(os, "nice"):
-        os.nice(steps)

@@ -58,10 +58,6 @@ class capture:  # noqa: N801  (used as a context manager, like a function)
     def __exit__(self, *_: object) -> None:
         return None
 
-    @property
-    def lines(self) -> list[str]:
-        return list(_log)
-
     def reason(self) -> str:
         """The line that says most about a failure: the first that speaks of an error, or simply the last."""
         spoken = [line for line in _log if any(word in line.lower() for word in _FAULTS)]

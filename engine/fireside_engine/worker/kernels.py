@@ -12,6 +12,7 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from fireside_engine.errors import EngineError
@@ -34,10 +35,22 @@ _MARK = "compiled"
 
 
 def use_own_cache() -> None:
-    """Numba notices a change in a kernel's file, not in what the kernel inlines: each version gets its own cache."""
+    """Numba notices a change in a kernel's file, not in what the kernel inlines: each version gets its own cache.
+
+    Where that directory cannot be written, a temporary one serves: compiled once more is better than never.
+    """
     base = os.environ.get("NUMBA_CACHE_DIR")
-    if base:
-        os.environ["NUMBA_CACHE_DIR"] = str(Path(base) / _fingerprint())
+    if not base:
+        return
+    cache = Path(base) / _fingerprint()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache):
+            pass
+    except OSError as error:
+        log.warning("compiled kernels cannot be kept: %s", error)
+        cache = Path(tempfile.mkdtemp(prefix="fireside-kernels-"))
+    os.environ["NUMBA_CACHE_DIR"] = str(cache)
 
 
 def _fingerprint() -> str:

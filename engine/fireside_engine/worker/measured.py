@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import tempfile
+import logging
 from pathlib import Path
 
+from fireside_engine import address
 from fireside_engine.core.window import Probe
+
+log = logging.getLogger(__name__)
 
 _VERSION = 1
 
@@ -29,15 +31,15 @@ def load(directory: Path, name: str) -> Probe | None:
             {int(size): float(value) for size, value in data["seconds"].items()},
             bool(data["prefill_equal"]),
         )
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def save(directory: Path, name: str, probe: Probe) -> None:
     """A disk that cannot be written costs the next load a second, and nothing else."""
     data = {"equal": dict(probe.equal), "seconds": dict(probe.seconds), "prefill_equal": probe.prefill_equal}
-    with contextlib.suppress(OSError):
+    try:
         directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=directory, suffix=".tmp", delete=False, encoding="utf-8") as file:
-            json.dump(data, file)
-        Path(file.name).replace(directory / f"{name}.json")
+        address.write_private(directory / f"{name}.json", json.dumps(data))
+    except OSError as error:
+        log.warning("the probe could not be kept: %s", error)
