@@ -25,6 +25,7 @@ from fireside_engine.server.instance import listen
 from fireside_engine.server.lifecycle import EngineServer
 from fireside_engine.server.security import Access
 from fireside_engine.server.settings import Settings
+from fireside_engine.server.tenants import read_keys
 
 WORKER = (sys.executable, str(Path(__file__).parent / "fake_worker.py"))
 SETTINGS = Settings(
@@ -194,7 +195,7 @@ def until(question: Callable[[], Any], seconds: float = 10.0) -> Any:
 
 
 @contextmanager
-def running(journal: Path, host: str = "127.0.0.1", api_key: str | None = None, **changes: Any) -> Iterator[Running]:
+def running(journal: Path, host: str = "127.0.0.1", api_key: str = "", **changes: Any) -> Iterator[Running]:
     """An engine in a thread of this process. The models and the home are those of the environment."""
     address.make_private(address.runtime_dir())
     settings = replace(SETTINGS, **changes)
@@ -205,7 +206,7 @@ def running(journal: Path, host: str = "127.0.0.1", api_key: str | None = None, 
     loops: list[asyncio.AbstractEventLoop] = []
 
     async def serve() -> None:
-        access = Access(port, engine.token, host, api_key)
+        access = Access(port, engine.token, host, read_keys(api_key))
         loops.append(asyncio.get_running_loop())
         engine.server = EngineServer(Engine(default_catalogue(), settings), access, sockets)
         ready.set()

@@ -21,6 +21,7 @@ from fireside_engine.server.responses import error_body, error_response
 from fireside_engine.server.security import Access, origin_allowed
 from fireside_engine.server.settings import Settings
 from fireside_engine.server.stderr_tail import StderrTail
+from fireside_engine.server.tenants import read_keys
 
 # --- inbox
 
@@ -263,10 +264,10 @@ def test_host_names() -> None:
     ):  # fmt: skip
         assert not access.host_allowed(bad), bad
     assert Access(port=80, token="t").host_allowed("localhost")
-    named = Access(port=5, token="t", host="192.168.1.5", api_key="k")
+    named = Access(port=5, token="t", host="192.168.1.5", keys=read_keys("k"))
     assert named.host_allowed("192.168.1.5:5")
     assert not named.host_allowed("192.168.1.6:5")
-    assert Access(port=5, token="t", host="0.0.0.0", api_key="k").host_allowed("my-name:5")
+    assert Access(port=5, token="t", host="0.0.0.0", keys=read_keys("k")).host_allowed("my-name:5")
 
 
 @given(st.text(max_size=40))

@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from fireside_engine import __version__, address
 from fireside_engine.errors import FiresideError
@@ -22,6 +23,7 @@ from fireside_engine.server.instance import LOOPBACK, Lock, PortTaken, acquire, 
 from fireside_engine.server.lifecycle import EngineServer, handle_signals
 from fireside_engine.server.security import Access
 from fireside_engine.server.settings import Settings
+from fireside_engine.server.tenants import ApiKey, read_keys
 
 OK, USAGE, OTHER_ENGINE = 0, 2, 3
 KEY_VARIABLE = "FIRESIDE_API_KEY"
@@ -37,8 +39,11 @@ def main(argv: Sequence[str] | None = None, settings: Settings | None = None) ->
         settings = replace(settings, idle_exit=arguments.idle_exit)
     if arguments.deterministic:
         settings = replace(settings, deterministic=True)
-    key = os.environ.get(KEY_VARIABLE) or None
-    if arguments.host not in LOOPBACK and key is None:
+    try:
+        keys = _keys(arguments.api_key_file)
+    except (OSError, ValueError) as error:
+        return _say(f"The API keys cannot be read: {error}.", USAGE)
+    if arguments.host not in LOOPBACK and not keys:
         return _say(f"Listening on {arguments.host} would open the engine to others: set {KEY_VARIABLE} first.", USAGE)
     try:
         address.make_private(address.runtime_dir())
@@ -53,7 +58,7 @@ def main(argv: Sequence[str] | None = None, settings: Settings | None = None) ->
         return _say(_running(other), OTHER_ENGINE)
     try:
         sockets = _sockets(arguments)
-        return _serve(arguments, settings, key, sockets)
+        return _serve(arguments, settings, keys, sockets)
     except (PortTaken, FiresideError) as error:
         return _say(str(error), USAGE)
     except OSError as error:
@@ -62,9 +67,11 @@ def main(argv: Sequence[str] | None = None, settings: Settings | None = None) ->
         lock.release()
 
 
-def _serve(arguments: argparse.Namespace, settings: Settings, key: str | None, sockets: list[socket.socket]) -> int:
+def _serve(
+    arguments: argparse.Namespace, settings: Settings, keys: tuple[ApiKey, ...], sockets: list[socket.socket]
+) -> int:
     handler = logs.set_up(address.log_dir(), arguments.log_level)
-    access = Access(sockets[0].getsockname()[1], address.ensure_token(), arguments.host, key)
+    access = Access(sockets[0].getsockname()[1], address.ensure_token(), arguments.host, keys)
     try:
         asyncio.run(_run(settings, access, sockets))
     finally:
@@ -80,6 +87,14 @@ async def _run(settings: Settings, access: Access, sockets: list[socket.socket])
     where = f"[{access.host}]" if ":" in access.host else access.host
     print(f"fireside {__version__} listens on http://{where}:{access.port}", file=sys.stderr, flush=True)
     await server.run_engine()
+
+
+def _keys(file: Path | None) -> tuple[ApiKey, ...]:
+    """Those of the variable and of the file. Raises OSError, ValueError."""
+    text = os.environ.get(KEY_VARIABLE, "")
+    if file is not None:
+        text += "\n" + file.read_text(encoding="utf-8")
+    return read_keys(text)
 
 
 def _sockets(arguments: argparse.Namespace) -> list[socket.socket]:
@@ -101,6 +116,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--idle-exit", type=_idle, metavar="SECONDS", help="leave after so long without work (1800); 0 is never"
     )
     parser.add_argument("--deterministic", action="store_true", help="texts depend on the request alone, byte for byte")
+    parser.add_argument(
+        "--api-key-file",
+        type=Path,
+        metavar="FILE",
+        help=f"keys that the API asks for, one on each line, beside those of {KEY_VARIABLE}",
+    )
     parser.add_argument("--log-level", choices=logs.LEVELS, default="info")
     parser.add_argument("--version", action="version", version=f"fireside {__version__}")
     return parser.parse_args(argv)

@@ -8,7 +8,6 @@ ours, pages of other sites are refused, and whatever manages the engine needs th
 from __future__ import annotations
 
 import asyncio
-import hmac
 import re
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fireside_engine import errors
 from fireside_engine.server.responses import error_response
 from fireside_engine.server.settings import Settings
+from fireside_engine.server.tenants import OWNER, SCOPE, ApiKey, tenant_of
 
 OPEN = frozenset({"/health", "/fireside/hello"})
 """Answered without any key: a client that has none yet finds out with them that the engine is here."""
@@ -42,8 +42,8 @@ class Access:
     """The owner's."""
     host: str = "127.0.0.1"
     """The address that the engine was told to listen on."""
-    api_key: str | None = None
-    """Needed for everything that is not open, where one is set."""
+    keys: tuple[ApiKey, ...] = ()
+    """One of them is needed for everything that is not open, where there are any."""
 
     def host_allowed(self, value: str) -> bool:
         """Is this `Host` header one of ours?"""
@@ -80,7 +80,7 @@ class Gate:
             if scope["method"] == "OPTIONS" and origin is not None:
                 await _preflight(headers)(scope, receive, _with_cors(send, origin))
                 return
-            self._check_key(scope["path"], headers)
+            scope[SCOPE] = self._check_key(scope["path"], headers)
             await self._check_length(headers, receive)
         except errors.FiresideError as error:
             await error_response(error)(scope, receive, send)
@@ -96,17 +96,19 @@ class Gate:
         if origin is None and headers.get("sec-fetch-site", "").lower() == "cross-site":
             raise errors.Forbidden("Web pages of other sites may not use the engine.")
 
-    def _check_key(self, path: str, headers: Headers) -> None:
+    def _check_key(self, path: str, headers: Headers) -> str:
+        """The tenant."""
         if path in OPEN:
-            return
-        given = _given_key(headers)
+            return OWNER
+        tenant = tenant_of(_given_key(headers), self._access.keys, self._access.token)
         if path.startswith(MANAGEMENT) or path == MANAGEMENT.rstrip("/"):
-            if not _same(given, self._access.token):
+            if tenant != OWNER:
                 hint = "Send the token of the runtime directory as `Authorization: Bearer …`."
                 raise errors.Unauthorized("This needs the token of the engine's owner.", hint=hint)
-        elif (key := self._access.api_key) is not None and not (_same(given, key) | _same(given, self._access.token)):
+        elif tenant is None and self._access.keys:
             hint = "Send it as `Authorization: Bearer …` or `x-api-key`."
             raise errors.Unauthorized("This engine asks for an API key.", hint=hint)
+        return tenant or OWNER
 
     async def _check_length(self, headers: Headers, receive: BodyLimit) -> None:
         length = headers.get("content-length", "")
@@ -162,10 +164,6 @@ def _given_key(headers: Headers) -> str:
     if scheme.lower() == "bearer" and credentials.strip():
         return credentials.strip()
     return headers.get("x-api-key", "")
-
-
-def _same(given: str, right: str) -> bool:
-    return hmac.compare_digest(given.encode(), right.encode())
 
 
 def _preflight(headers: Headers) -> Response:
