@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 CACHE = Path(os.environ.get("FIRESIDE_TEST_MODELS", Path.home() / ".cache" / "fireside-models"))
 """Where real models for tests lie. Only the starter is needed; the others make more tests run."""
@@ -67,3 +70,12 @@ def qwen_small() -> Path:
 def gemma() -> Path:
     """Gemma 3 270M base Q4_K_M: sliding-window attention, no chat template."""
     return _model("gemma-3-270m-q4_k_m.gguf")
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Models of random weights, one for each class of memory: llama, gemma3, lfm2, mamba. They always can be had."""
+    from tiny_models import WRITERS
+
+    folder = tmp_path_factory.mktemp("tiny")
+    return {name: write(folder / f"{name}.gguf") for name, write in WRITERS.items()}
