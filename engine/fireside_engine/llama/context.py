@@ -34,6 +34,26 @@ class ContextOptions:
     type_v: str = "f16"
 
 
+def parameters(options: ContextOptions) -> Any:
+    """llama_context_params. The one place that fills them, so that a dry run asks for what a load gets."""
+    params = api.llama_context_default_params()
+    params.n_ctx = options.n_ctx * options.n_slots
+    params.n_batch = options.n_batch
+    params.n_ubatch = options.n_batch
+    params.n_seq_max = options.n_slots
+    params.n_outputs_max = options.n_outputs
+    params.n_outputs_max_per_seq = options.n_outputs
+    params.n_threads = options.n_threads
+    params.n_threads_batch = options.n_threads
+    params.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_ENABLED
+    params.type_k = KV_TYPES[options.type_k]
+    params.type_v = KV_TYPES[options.type_v]
+    params.kv_unified = False
+    params.swa_full = False
+    params.no_perf = True
+    return params
+
+
 class Context:
     """Owned by one thread. Positions of a sequence are contiguous from 0.
 
@@ -45,21 +65,7 @@ class Context:
     def __init__(self, model: Model, options: ContextOptions) -> None:
         self.model = model
         self.options = options
-        params = api.llama_context_default_params()
-        params.n_ctx = options.n_ctx * options.n_slots
-        params.n_batch = options.n_batch
-        params.n_ubatch = options.n_batch
-        params.n_seq_max = options.n_slots
-        params.n_outputs_max = options.n_outputs
-        params.n_outputs_max_per_seq = options.n_outputs
-        params.n_threads = options.n_threads
-        params.n_threads_batch = options.n_threads
-        params.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_ENABLED
-        params.type_k = KV_TYPES[options.type_k]
-        params.type_v = KV_TYPES[options.type_v]
-        params.kv_unified = False
-        params.swa_full = False
-        params.no_perf = True
+        params = parameters(options)
         with library.capture() as log:
             handle = api.llama_init_from_model(model.handle, params)
             if not handle:
@@ -67,6 +73,8 @@ class Context:
                     f"No context of {options.n_slots} x {options.n_ctx} tokens could be made: {log.reason()}.",
                     hint="Use a smaller context or fewer slots.",
                 )
+            self.log = log.lines()
+            """What llama.cpp said while the context was made."""
         self.handle = handle
         self.memory = api.llama_get_memory(handle)
         self.n_ctx = int(api.llama_n_ctx_seq(handle))

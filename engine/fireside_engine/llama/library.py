@@ -16,7 +16,7 @@ import llama_cpp.llama_cpp as api
 
 __all__ = ["api", "build", "capture", "start"]
 
-_LOG_LINES = 200
+_LOG_LINES = 5000
 _FAULTS = ("error", "fail", "invalid", "unsupport", "unknown")
 _log: deque[str] = deque(maxlen=_LOG_LINES)
 _started = threading.Lock()
@@ -57,6 +57,9 @@ class capture:  # noqa: N801  (used as a context manager, like a function)
 
     def __exit__(self, *_: object) -> None:
         return None
+
+    def lines(self) -> list[str]:
+        return list(_log)
 
     def reason(self) -> str:
         """The line that says most about a failure: the first that speaks of an error, or simply the last."""

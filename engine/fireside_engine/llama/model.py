@@ -8,8 +8,30 @@ from pathlib import Path
 from typing import Any
 
 from fireside_engine.errors import ModelUnsupported
-from fireside_engine.llama import library
+from fireside_engine.llama import devices, library
 from fireside_engine.llama.library import api
+
+ALL_LAYERS = -1
+
+_EXPERTS = r"\.ffn_(up|down|gate|gate_up)_(ch|)exps"
+"""Tensors of experts, as llama.cpp's own --cpu-moe names them."""
+
+
+class _Override(ctypes.Structure):
+    """llama_model_tensor_buft_override of llama.h."""
+
+    _fields_ = (("pattern", ctypes.c_char_p), ("buffer_type", ctypes.c_void_p))
+
+
+def keep_experts(n_layers: int) -> ctypes.Array[_Override] | None:
+    """For llama_model_params: the experts of the first layers stay in main memory. Must outlive the load."""
+    if n_layers <= 0:
+        return None
+    layers = "|".join(str(layer) for layer in range(n_layers))
+    table = (_Override * 2)()
+    table[0].pattern = rf"blk\.({layers}){_EXPERTS}".encode()
+    table[0].buffer_type = devices.cpu_buffer_type()
+    return table
 
 
 class Model:
@@ -19,12 +41,23 @@ class Model:
     GPU takes the layers, mapping is left to llama.cpp's choice.
     """
 
-    def __init__(self, path: Path, *, progress: Callable[[float], None] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        gpu_layers: int = ALL_LAYERS,
+        cpu_experts: int = 0,
+        progress: Callable[[float], None] | None = None,
+    ) -> None:
+        """gpu_layers: how many layers GPUs take, where there are any; cpu_experts: of how many layers, from the first
+        on, the experts stay in main memory."""
         library.start()
         params = api.llama_model_default_params()
-        self.gpu = bool(api.llama_supports_gpu_offload())
+        self.gpu = bool(api.llama_supports_gpu_offload()) and gpu_layers != 0
         params.load_mode = api.LLAMA_LOAD_MODE_AUTO if self.gpu else api.LLAMA_LOAD_MODE_NONE
-        params.n_gpu_layers = -1
+        params.n_gpu_layers = gpu_layers
+        overrides = keep_experts(cpu_experts)
+        params.tensor_buft_overrides = ctypes.addressof(overrides) if overrides is not None else None
 
         callback = type(params.progress_callback)
 

@@ -17,7 +17,7 @@ from fireside_engine.core.template_text import ControlTexts
 from fireside_engine.core.window import SHORTEST_TAIL, TILE, Probe
 from fireside_engine.errors import ModelUnsupported
 from fireside_engine.hardware import cpu, memory
-from fireside_engine.llama import exact, library
+from fireside_engine.llama import breakdown, exact, library
 from fireside_engine.llama.context import Context, ContextOptions
 from fireside_engine.llama.grammar import GrammarCompiler
 from fireside_engine.llama.model import Model
@@ -51,7 +51,12 @@ def load(path: Path, options: LoadOptions, report: Report) -> Ready:
     """Raises NotAModel, ModelUnsupported or InsufficientMemory."""
     started = time.perf_counter()
     header = read_header(path)
-    model = Model(path, progress=lambda fraction: report("reading", fraction))
+    model = Model(
+        path,
+        gpu_layers=options.gpu_layers,
+        cpu_experts=options.cpu_experts,
+        progress=lambda fraction: report("reading", fraction),
+    )
     if not model.generative:
         raise ModelUnsupported(
             f"{path.name} does not write text (architecture {header.architecture}).",
@@ -105,6 +110,8 @@ def load(path: Path, options: LoadOptions, report: Report) -> Ready:
         memory=memory.rss(os.getpid()),
         load_ms=(time.perf_counter() - started) * 1e3,
         build=library.build(),
+        devices=breakdown.of_context(context.handle, context.options.n_outputs, model.n_vocab, context.log, model.size),
+        step_ms=probe.seconds.get(1, 0.0) * 1e3,
     )
     return Ready(context, rules, preparer, info)
 

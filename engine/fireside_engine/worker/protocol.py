@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from fireside_engine.core.events import Event
+from fireside_engine.core.footprint import DeviceBytes
 from fireside_engine.core.request import Request
 
 _HEADER = struct.Struct("<I")
@@ -31,6 +32,10 @@ class LoadOptions:
     """Sequences decoded together; None chooses for this machine."""
     n_threads: int | None = None
     kv_type: Literal["f16", "bf16", "q8_0"] | None = None
+    gpu_layers: int = -1
+    """Layers that GPUs take, where there are any; -1 is all."""
+    cpu_experts: int = 0
+    """Of so many layers, from the first on, the experts stay in main memory."""
     deterministic: bool = False
     """Keep every batch inside the exact window, so that the text depends on the request alone, byte for byte."""
 
@@ -62,6 +67,10 @@ class ModelInfo:
     load_ms: float
     build: str
     """llama.cpp build and instruction sets."""
+    devices: tuple[DeviceBytes, ...] = ()
+    """What llama.cpp allocated, by device and kind."""
+    step_ms: float = 0.0
+    """Time of one decoded token in a short conversation, as the probe measured it."""
 
 
 # --- server to worker
