@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from fireside_engine.core.step import Drawn, Phase, Result, Step
+from fireside_engine.core.divergence import Divergence
+from fireside_engine.core.prefix import Offer
+from fireside_engine.core.step import Drawn, Phase, Restore, Result, Step
 
 N_VOCAB = 1000
 
@@ -25,12 +27,29 @@ class FakeRunner:
         self.n_batch = n_batch
         self.now = 0.0
         self.steps: list[Step] = []
+        self.cuttable = True
+        self.n_computed = 0
+        self.disk: dict[bytes, list[tuple[list[int], int, bool]]] = {}
+        """What was saved: tokens, how many of them came from a prompt, and whether it is a checkpoint; by scope."""
+        self.keeps = True
         self.fail_at: set[int] = set()
         """Numbers of the steps that fail as a whole."""
 
     def execute(self, step: Step) -> Result:
         self.steps.append(step)
+        if step.phase is Phase.SAVE:
+            return self._save(step)
+        if step.restore is not None:
+            return self._restore(step.restore)
+        for copy in step.copies:
+            source = self.kv[copy.source]
+            assert copy.length <= len(source), "more is copied than there is"
+            if not self.cuttable:
+                assert copy.length == len(source), "a part is copied of what serves as a whole"
+            self.kv[copy.target] = source[: copy.length]
         for slot, length in step.trim:
+            if not self.cuttable:
+                assert length in (0, len(self.kv[slot])), "KV is cut that cannot be cut"
             assert length <= len(self.kv[slot]), "KV is cut where there is none"
             del self.kv[slot][length:]
         assert step.chunks, "an empty step"
@@ -52,6 +71,7 @@ class FakeRunner:
             assert chunk.start == len(kv), "positions are not contiguous"
             kv.extend(int(token) for token in chunk.tokens)
             assert len(kv) <= self.n_ctx, "more tokens than the context holds"
+            self.n_computed += len(chunk.tokens)
             if chunk.draw is not None:
                 history = chunk.draw.history
                 assert [int(token) for token in history] == kv, "the history is not what KV holds"
@@ -59,6 +79,43 @@ class FakeRunner:
                 logits[next_token(kv)] = 1.0
                 drawn.append((chunk.slot, chunk.draw.drawer.draw(logits, len(kv), history, chunk.draw.remaining)))
         return Result(tuple(drawn), started, self.now)
+
+    def _save(self, step: Step) -> Result:
+        assert not step.chunks
+        for cut in step.cuts:
+            kv = self.kv[cut.slot]
+            assert cut.n == len(kv), "a cut knows the wrong length"
+            assert [int(token) for token in cut.tokens] == kv[: cut.stop], "what is saved is not what KV holds"
+            assert 0 <= cut.start <= cut.stop
+            assert not cut.state or cut.stop == cut.n
+            if self.keeps:
+                self.disk.setdefault(cut.scope, []).append((kv[: cut.stop], cut.prefilled, cut.state))
+        return Result((), self.now, self.now, kept=(self.keeps,) * len(step.cuts))
+
+    def _restore(self, restore: Restore) -> Result:
+        if restore.payload == "corrupt":
+            self.kv[restore.slot] = []
+            return Result((), self.now, self.now, restored=False)
+        assert len(restore.payload) >= restore.n
+        self.kv[restore.slot] = list(restore.payload[: restore.n])
+        return Result((), self.now, self.now, restored=True)
+
+    def offer(self, scope: bytes, prompt: list[int], *, checkpoints: bool = False) -> Offer | None:
+        """What the fake disk has of a prompt."""
+        best: tuple[int, int, list[int]] = (0, 0, [])
+        states = set()
+        for kv, prefilled, state in self.disk.get(scope, []):
+            n = next((i for i, (a, b) in enumerate(zip(kv, prompt, strict=False)) if a != b), min(len(kv), len(prompt)))
+            best = max(best, (n, min(prefilled, n), kv))
+            if state and n == len(kv):
+                states.add(n)
+        n, prefilled, kv = best
+        divergence = Divergence(n, kv[n]) if n < min(len(kv), len(prompt)) else None
+        return (
+            Offer(n, prefilled, tuple(sorted(states)) if checkpoints else (), divergence=divergence, handle=kv)
+            if n
+            else None
+        )
 
 
 def next_token(kv: list[int]) -> int:

@@ -59,7 +59,9 @@ def run(asks: list[Ask], rules: Rules = RULES, *, fail_at: frozenset[int] = froz
                 scheduler.submit(sequence(f"r{i}", ask, rules))
             if ask.cancelled is not None and ask.arrives + ask.cancelled == turn:
                 scheduler.cancel(f"r{i}")
+        idle = scheduler.is_idle
         step = scheduler.schedule(runner.now)
+        assert scheduler.is_idle if step is None else not idle
         happened = scheduler.drain()
         if step is not None:
             happened += scheduler.commit(step, runner.execute(step))

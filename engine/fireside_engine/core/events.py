@@ -32,6 +32,10 @@ class Timings:
 
     cache_n: int = 0
     """Prompt tokens whose KV was there already."""
+    cache_disk_n: int = 0
+    """Of these, the ones that came back from disk; the others were in memory."""
+    cache_reason: str = ""
+    """Why not more of the prompt was known; empty where nothing is to be said."""
     prompt_n: int = 0
     """Prompt tokens computed now."""
     prompt_ms: float = 0.0
@@ -61,6 +65,8 @@ class Started:
     request_id: str
     n_prompt: int
     n_cached: int
+    n_restored: int = 0
+    """Of the cached tokens, those that came from disk."""
     kind: Literal["started"] = "started"
 
 

@@ -5,22 +5,28 @@
 Rules: requests are admitted first come first served. A step is either one piece of one prompt or one token for each of
 several running sequences, never both. While sequences run, prompts get short pieces, and a fixed share of the time
 stays with the running ones, so that neither side ever waits long. Of running sequences the one that waited longest goes
-first.
+first. KV that is to be saved is copied out before anything can overwrite it; KV on disk is read while others compute.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from fireside_engine.core import settling
+from fireside_engine.core.divergence import Divergence
 from fireside_engine.core.events import Event, Failed, Finished, FinishReason, Progress, Started
+from fireside_engine.core.explain import cache_reason
+from fireside_engine.core.owner import Owner
+from fireside_engine.core.prefix import Offer, Seat, Use, seat
+from fireside_engine.core.saving import Saves, due
 from fireside_engine.core.sequence import Sequence
 from fireside_engine.core.slot import Slot
-from fireside_engine.core.step import Chunk, Draw, Phase, Result, Step
-from fireside_engine.core.window import TILE, next_cut, reusable
+from fireside_engine.core.step import Chunk, Copy, Cut, Draw, Phase, Restore, Result, Step
+from fireside_engine.core.window import TILE, next_cut
 
 DECODE_SHARE = 0.4
 """Share of the time that running sequences keep while prompts are read."""
@@ -57,6 +63,24 @@ class Rules:
     trimming: Trimming = Trimming.ANYWHERE
     exact: bool = False
     """Every text is byte for byte that of its request alone."""
+    copies: bool = False
+    """A slot's KV can be copied to another."""
+    saves: Saves = field(default_factory=Saves)
+    """How KV is saved."""
+
+    @property
+    def use(self) -> Use:
+        return Use(self.trimming is Trimming.ANYWHERE, self.reuse_generated, self.copies)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fetch:
+    """Read KV from disk for a sequence that has its slot; the answer comes with `Scheduler.fetched`."""
+
+    request_id: str
+    offer: Offer
+    n: int
+    """Tokens wanted; where the memory needs one, there is a checkpoint at this position."""
 
 
 class Scheduler:
@@ -69,6 +93,13 @@ class Scheduler:
         self._running: deque[Slot] = deque()
         """Slots that decode, the one that waited longest first."""
         self._prefilling: deque[Slot] = deque()
+        self._fetching: dict[str, tuple[Slot, Fetch, Divergence | None]] = {}
+        """Requests in their slots whose KV is being read from disk."""
+        self._fetches: list[Fetch] = []
+        self._restores: deque[tuple[str, Any]] = deque()
+        """Requests whose KV was read, and what was read."""
+        self._cuts: list[Cut] = []
+        self._copies: list[Copy] = []
         self._trim: dict[int, int] = {}
         self._events: list[Event] = []
         self._uses = 0
@@ -98,6 +129,31 @@ class Scheduler:
                 return True
         return False
 
+    def fetches(self) -> list[Fetch]:
+        """What is to be read from disk, each once."""
+        fetches, self._fetches = self._fetches, []
+        return fetches
+
+    def fetched(self, request_id: str, payload: Any | None) -> None:
+        """What the disk had for a `Fetch`; None when it could not be had, which costs time and nothing else."""
+        if request_id not in self._fetching:
+            return
+        if payload is not None:
+            self._restores.append((request_id, payload))
+            return
+        slot, _, divergence = self._fetching.pop(request_id)
+        self._begin(slot, divergence)
+
+    def forget(self, owner: Owner | None = None, *, drop: bool = True) -> None:
+        """What was saved is gone from disk: of one conversation, or (None) anything. `drop`: from idle slots too."""
+        for slot in self._slots:
+            if owner is None or slot.owner == owner:
+                slot.saved = slot.state = 0
+                if drop and slot.sequence is None:
+                    slot.forget()
+                    self._trim[slot.id] = 0
+        self._cuts = [cut for cut in self._cuts if owner is not None and cut.owner != owner]
+
     def drain(self) -> list[Event]:
         """Events that arose outside of `commit`."""
         events, self._events = self._events, []
@@ -105,7 +161,14 @@ class Scheduler:
 
     @property
     def n_active(self) -> int:
-        return len(self._running) + len(self._prefilling)
+        return len(self._running) + len(self._prefilling) + len(self._fetching)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is to be computed, whatever the disk may still say."""
+        ready = self._running or self._prefilling or self._restores or self._cuts
+        admissible = self._waiting and any(slot.sequence is None for slot in self._slots)
+        return not ready and not admissible and not any(map(settling.unsettled, self._slots))
 
     @property
     def n_waiting(self) -> int:
@@ -119,17 +182,29 @@ class Scheduler:
 
     def schedule(self, now: float) -> Step | None:
         """The next step, or None when there is nothing to do."""
+        if self._cuts:
+            cuts, self._cuts = tuple(self._cuts), []
+            return Step(Phase.SAVE, (), cuts=cuts)
         self._admit(now)
+        # A copy that is not done yet may come from the slot that would be overwritten.
+        if self._restores and not self._copies:
+            return self._restore_step()
         if self._prefilling and (not self._running or self._decode_credit <= 0.0):
             return self._prefill_step(self._prefilling[0])
         if self._running:
             return self._decode_step()
-        return None
+        return self._settle_step()
 
     def commit(self, step: Step, result: Result) -> list[Event]:
         """Digest what was computed; returns the events it caused, in order."""
         if result.failed is not None:
             self._fail(step, result.failed)
+            return self.drain()
+        if step.phase is Phase.SAVE:
+            self._saved(step, result)
+            return self.drain()
+        if step.restore is not None:
+            self._restored(step.restore, result.restored)
             return self.drain()
         self._account(step, result)
         drawn = dict(result.drawn)
@@ -138,52 +213,118 @@ class Scheduler:
             slot.n = chunk.start + len(chunk.tokens)
             sequence = slot.sequence
             if sequence is None:
-                raise AssertionError("a slot lost its sequence during a step")
+                self._settled(slot)
+                continue
             if step.phase is Phase.PREFILL:
                 self._prefilled(slot, sequence, result.finished)
             if chunk.draw is not None:
                 self._take(slot, sequence, drawn[chunk.slot], result.finished)
+            if slot.sequence is sequence:
+                self._save(slot, len(sequence.prompt), ended=False)
         return self.drain()
 
     # --- admission
 
     def _admit(self, now: float) -> None:
-        while self._waiting:
-            free = [slot for slot in self._slots if slot.sequence is None]
-            if not free:
-                return
+        while self._waiting and any(slot.sequence is None for slot in self._slots):
             sequence = self._waiting.popleft()
-            slot, keep = self._choose(free, sequence)
-            if keep < slot.n:
-                self._trim[slot.id] = keep
-            slot.n = keep
-            slot.prefilled = min(slot.prefilled, keep)
-            slot.tokens[: len(sequence.prompt)] = sequence.prompt
-            slot.sequence = sequence
+            offer: Offer | None = sequence.offer
+            place = seat(self._slots, sequence, offer, self.rules.use, prefill_rate=self._prefill_rate)
+            slot = place.slot
+            self._make_room(place, sequence)
             self._uses += 1
             slot.used = self._uses
             sequence.admitted = now
-            sequence.n_cached = keep
-            self._prefilling.append(slot)
-            self._events.append(Started(sequence.request_id, len(sequence.prompt), keep))
+            if place.restore and offer is not None:
+                fetch = Fetch(sequence.request_id, offer, place.restore)
+                self._fetching[sequence.request_id] = (slot, fetch, place.divergence)
+                self._fetches.append(fetch)
+            else:
+                self._begin(slot, place.divergence)
 
-    def _choose(self, free: list[Slot], sequence: Sequence) -> tuple[Slot, int]:
-        """The free slot whose KV serves most of the prompt; otherwise the emptiest, then the least recently used."""
-        offers = [(slot, self._keep(slot, sequence)) for slot in free]
-        return max(offers, key=lambda offer: (offer[1], offer[0].n == 0, -offer[0].used, -offer[0].id))
+    def _make_room(self, place: Seat, sequence: Sequence) -> None:
+        """The slot's KV becomes what the sequence keeps of it, or a copy of another slot's."""
+        slot, keep = place.slot, place.keep
+        if place.source is not None:
+            source = place.source
+            self._copies.append(Copy(source.id, slot.id, keep))
+            self._trim.pop(slot.id, None)
+            slot.n, slot.prefilled, slot.saved = source.n, source.prefilled, source.saved
+            slot.state, slot.floor = source.state, source.floor
+        elif keep < slot.n:
+            self._trim[slot.id] = keep
+        slot.cut(keep)
+        slot.floor = min(slot.floor, keep)
+        slot.settle_to = 0
+        slot.tokens[: len(sequence.prompt)] = sequence.prompt
+        slot.sequence = sequence
+        slot.scope, slot.owner = sequence.scope, sequence.owner
 
-    def _keep(self, slot: Slot, sequence: Sequence) -> int:
-        common = slot.common(sequence.prompt)
-        keep = reusable(common, slot.prefilled, len(sequence.prompt), generated=self.rules.reuse_generated)
-        if keep < slot.n and self.rules.trimming is Trimming.NEVER:
-            return 0
-        return keep
+    def _begin(self, slot: Slot, divergence: Divergence | None, restored: int = 0) -> None:
+        """What is known of the prompt is in the slot; the rest is computed."""
+        sequence = slot.sequence
+        if sequence is None:
+            raise AssertionError("an empty slot begins")
+        sequence.n_cached, sequence.n_restored = slot.n, restored
+        sequence.divergence, sequence.offer = divergence, None
+        sequence.cache_reason = cache_reason(sequence)
+        self._prefilling.append(slot)
+        self._events.append(Started(sequence.request_id, len(sequence.prompt), slot.n, restored))
+
+    def _restore_step(self) -> Step:
+        request_id, payload = self._restores[0]
+        slot, fetch, _ = self._fetching[request_id]
+        return Step(Phase.RESTORE, (), restore=Restore(slot.id, fetch.n, payload))
+
+    def _restored(self, restore: Restore, done: bool) -> None:
+        request_id, _ = self._restores.popleft()
+        slot, fetch, divergence = self._fetching.pop(request_id)
+        self._trim.pop(slot.id, None)
+        slot.forget()
+        if done:
+            slot.n = slot.saved = restore.n
+            slot.prefilled = min(fetch.offer.prefilled, restore.n)
+            if self.rules.saves.checkpoints:
+                slot.state = slot.floor = restore.n
+        self._begin(slot, divergence, slot.n)
+
+    # --- saving
+
+    def _save(self, slot: Slot, n_prompt: int, *, ended: bool) -> None:
+        cut = due(slot, self.rules.saves, n_prompt=n_prompt, ended=ended)
+        if cut is not None:
+            self._cuts.append(cut)
+            slot.saved = cut.stop
+            if cut.state:
+                slot.state = cut.n
+
+    def _saved(self, step: Step, result: Result) -> None:
+        """What could not be taken over is tried again with the next cut."""
+        for cut, kept in zip(step.cuts, result.kept, strict=True):
+            slot = self._slots[cut.slot]
+            if not kept and slot.owner == cut.owner:
+                slot.saved = min(slot.saved, cut.start)
+                slot.state = 0
+
+    # --- settling
+
+    def _settle_step(self) -> Step | None:
+        slot = next(filter(settling.unsettled, self._slots), None)
+        if slot is None:
+            return None
+        end = min(slot.settle_to, slot.n + TILE)
+        return self._computing(Phase.PREFILL, (Chunk(slot.id, slot.n, slot.tokens[slot.n : end], None),))
+
+    def _settled(self, slot: Slot) -> None:
+        slot.prefilled = slot.n
+        self._save(slot, 0, ended=slot.n >= slot.settle_to)
 
     # --- steps
 
-    def _take_trim(self) -> tuple[tuple[int, int], ...]:
+    def _computing(self, phase: Phase, chunks: tuple[Chunk, ...]) -> Step:
         trim, self._trim = tuple(self._trim.items()), {}
-        return trim
+        copies, self._copies = tuple(self._copies), []
+        return Step(phase, chunks, trim, copies)
 
     def _prefill_step(self, slot: Slot) -> Step:
         sequence = slot.sequence
@@ -193,7 +334,7 @@ class Scheduler:
         end = next_cut(slot.n, total, self._budget())
         # The runner's arrays hold n_batch tokens; a last piece is at most TILE + SHORTEST_TAIL - 1.
         chunk = Chunk(slot.id, slot.n, slot.tokens[slot.n : end], self._draw(slot, sequence) if end == total else None)
-        return Step(Phase.PREFILL, (chunk,), self._take_trim())
+        return self._computing(Phase.PREFILL, (chunk,))
 
     def _budget(self) -> int:
         seconds = PIECE_SECONDS if self._running else ALONE_SECONDS
@@ -211,7 +352,7 @@ class Scheduler:
                 raise AssertionError("a slot without a sequence runs")
             tokens = slot.tokens[slot.n : slot.n + 1]
             chunks.append(Chunk(slot.id, slot.n, tokens, self._draw(slot, slot.sequence)))
-        return Step(Phase.DECODE, tuple(chunks), self._take_trim())
+        return self._computing(Phase.DECODE, tuple(chunks))
 
     def _draw(self, slot: Slot, sequence: Sequence) -> Draw | None:
         if sequence.remaining <= 0:
@@ -259,6 +400,11 @@ class Scheduler:
 
     def _release(self, slot: Slot, reason: FinishReason) -> None:
         sequence = self._drop(slot)
+        self._save(slot, len(sequence.prompt), ended=True)
+        if not self.rules.reuse_generated and self.rules.trimming is Trimming.ANYWHERE:
+            start = settling.begin(slot)
+            if start is not None:
+                self._trim[slot.id] = start
         self._finish(sequence, reason)
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
@@ -283,12 +429,25 @@ class Scheduler:
         if sequence is None:
             raise AssertionError("an empty slot is dropped")
         slot.sequence = None
+        if self._fetching.pop(sequence.request_id, None) is not None:
+            self._restores = deque(ready for ready in self._restores if ready[0] != sequence.request_id)
+        if any(copy.target == slot.id for copy in self._copies):
+            # The copy was not made; what the slot really holds belongs to nobody any more.
+            self._copies = [copy for copy in self._copies if copy.target != slot.id]
+            slot.forget()
+            self._trim[slot.id] = 0
         for queue in (self._running, self._prefilling):
             if slot in queue:
                 queue.remove(slot)
         return sequence
 
     def _fail(self, step: Step, error: dict[str, Any]) -> None:
+        for copy in step.copies:
+            target = self._slots[copy.target]
+            target.forget()
+            self._trim[target.id] = 0
+            if target.sequence is not None:
+                target.sequence.n_cached = 0
         for chunk in step.chunks:
             slot = self._slots[chunk.slot]
             slot.forget()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from fireside_engine.core.detokenizer import Detokenizer
+from fireside_engine.core.divergence import Divergence
 from fireside_engine.core.events import Delta, FinishReason, Timings, TokenLogprob
+from fireside_engine.core.owner import Owner
 from fireside_engine.core.step import Drawer, Drawn, Tokens
 from fireside_engine.core.stop import StopMachine
 
@@ -28,11 +31,23 @@ class Sequence:
     """Tokens the answer may have: `max_tokens` cut to what the context leaves."""
     stops: tuple[str, ...] = ()
     submitted: float = 0.0
+    scope: bytes = b""
+    """KV is shared within a scope only; tenants never see each other's."""
+    owner: Owner | None = None
+    """Save KV for this conversation; None: do not save it."""
+    offer: Any = None
+    """What the disk has of the prompt (core.prefix.Offer), or None."""
 
     n_generated: int = 0
     finish: FinishReason | None = None
     stop_string: str | None = None
     n_cached: int = 0
+    n_restored: int = 0
+    """Of the cached tokens, those that came from disk."""
+    divergence: Divergence | None = None
+    """Where the prompt leaves what is known."""
+    cache_reason: str = ""
+    """Why not more of the prompt was known, in words."""
     admitted: float | None = None
     """When it got its slot."""
     prefilled: float | None = None
@@ -95,9 +110,11 @@ class Sequence:
             return Timings()
         queue_ms = (self.admitted - self.submitted) * 1e3
         if self.prefilled is None:
-            return Timings(cache_n=self.n_cached, queue_ms=queue_ms)
+            return Timings(cache_n=self.n_cached, cache_disk_n=self.n_restored, queue_ms=queue_ms)
         return Timings(
             cache_n=self.n_cached,
+            cache_disk_n=self.n_restored,
+            cache_reason=self.cache_reason,
             prompt_n=len(self.prompt) - self.n_cached,
             prompt_ms=(self.prefilled - self.admitted) * 1e3,
             predicted_n=self.n_generated,

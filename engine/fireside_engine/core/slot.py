@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fireside_engine.core.owner import Owner
 from fireside_engine.core.sequence import Sequence
 from fireside_engine.core.step import Tokens
 
@@ -22,6 +23,18 @@ class Slot:
     sequence: Sequence | None = None
     used: int = 0
     """Counter of the last use, for least-recently-used order."""
+    scope: bytes = b""
+    """Whose KV this is: only sequences of the same scope may use it."""
+    owner: Owner | None = None
+    """The conversation that KV is saved for; None: it is not saved."""
+    saved: int = 0
+    """The first tokens of KV that were handed over to be saved."""
+    state: int = 0
+    """Position of the latest checkpoint."""
+    floor: int = 0
+    """KV cannot be cut to less than this: what came back from a checkpoint has no past."""
+    settle_to: int = 0
+    """Tokens up to here are to be computed again while nothing else is to do (core.settling)."""
     tokens: Tokens = field(init=False)
     """(capacity + 1,): one more than KV, for the token drawn last, which is not computed yet."""
 
@@ -35,4 +48,11 @@ class Slot:
         return int(different[0]) if len(different) else n
 
     def forget(self) -> None:
-        self.n = self.prefilled = 0
+        self.n = self.prefilled = self.saved = self.state = self.floor = self.settle_to = 0
+
+    def cut(self, length: int) -> None:
+        """KV from `length` on is gone."""
+        self.n = min(self.n, length)
+        self.prefilled = min(self.prefilled, length)
+        self.saved = min(self.saved, length)
+        self.state = min(self.state, length)

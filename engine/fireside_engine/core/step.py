@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fireside_engine.core.events import TokenLogprob
+from fireside_engine.core.owner import Owner
 
 Tokens = NDArray[np.int32]
 Logits = NDArray[np.float32]
@@ -59,11 +60,55 @@ class Chunk:
     """None for a piece of a prompt that is not its last."""
 
 
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Make the KV of one slot a copy of another's."""
+
+    source: int
+    target: int
+    length: int
+    """Tokens that the copy keeps."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Restore:
+    """Put KV that was read from disk into a slot, whatever it held."""
+
+    slot: int
+    n: int
+    payload: Any
+    """What the disk's reader made; the runner knows how to take it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cut:
+    """Copy KV out of a slot, so that it can be saved."""
+
+    slot: int
+    start: int
+    """A multiple of a block's length."""
+    stop: int
+    n: int
+    """Tokens that the slot holds now."""
+    tokens: Tokens
+    """Tokens 0..stop-1."""
+    prefilled: int
+    """How many of these came from a prompt."""
+    state: bool
+    """Take a checkpoint at `n` as well."""
+    scope: bytes
+    owner: Owner
+
+
 class Phase(StrEnum):
     PREFILL = "prefill"
     """One piece of one prompt."""
     DECODE = "decode"
     """One token for each of several slots."""
+    RESTORE = "restore"
+    """KV comes back from disk."""
+    SAVE = "save"
+    """KV is copied out to be saved."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +120,10 @@ class Step:
     chunks: tuple[Chunk, ...]
     trim: tuple[tuple[int, int], ...] = ()
     """(slot, length): KV at positions >= length is dropped before anything is computed."""
+    copies: tuple[Copy, ...] = ()
+    """Done before anything is dropped."""
+    restore: Restore | None = None
+    cuts: tuple[Cut, ...] = ()
 
     @property
     def n_tokens(self) -> int:
@@ -90,6 +139,10 @@ class Result:
     started: float
     finished: float
     """Seconds of a monotonic clock."""
+    restored: bool = False
+    """Of a RESTORE: the slot holds what was to be restored; otherwise it holds nothing."""
+    kept: tuple[bool, ...] = ()
+    """Of a SAVE: which cuts were taken over."""
     failed: dict[str, Any] | None = None
     """`FiresideError.to_dict()` when the batch as a whole was not computed; the KV of its slots is undefined then."""
 
