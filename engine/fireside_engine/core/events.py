@@ -67,6 +67,8 @@ class Started:
     n_cached: int
     n_restored: int = 0
     """Of the cached tokens, those that came from disk."""
+    opening: str = ""
+    """What of the answer the prompt holds already, e.g. the mark that opens thinking."""
     kind: Literal["started"] = "started"
 
 

@@ -29,6 +29,8 @@ class ChatPrompt:
     messages: tuple[Message, ...]
     tools: tuple[dict[str, Any], ...] = ()
     """Tool definitions, OpenAI shape."""
+    forced_tools: tuple[str, ...] = ()
+    """The answer must be a call of one of these."""
     template_args: dict[str, Any] = field(default_factory=dict)
     """Switches that some templates read, e.g. `enable_thinking`."""
     add_generation_prompt: bool = True

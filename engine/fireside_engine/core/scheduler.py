@@ -269,7 +269,7 @@ class Scheduler:
         sequence.divergence, sequence.offer = divergence, None
         sequence.cache_reason = cache_reason(sequence)
         self._prefilling.append(slot)
-        self._events.append(Started(sequence.request_id, len(sequence.prompt), slot.n, restored))
+        self._events.append(Started(sequence.request_id, len(sequence.prompt), slot.n, restored, sequence.opening))
 
     def _restore_step(self) -> Step:
         request_id, payload = self._restores[0]

@@ -37,6 +37,8 @@ class Sequence:
     """Save KV for this conversation; None: do not save it."""
     offer: Any = None
     """What the disk has of the prompt (core.prefix.Offer), or None."""
+    opening: str = ""
+    """As in `Started`."""
 
     n_generated: int = 0
     finish: FinishReason | None = None

@@ -11,6 +11,7 @@ from typing import Literal
 
 from fireside_engine import address
 from fireside_engine.core import driving
+from fireside_engine.core.answers.formats import chat_format
 from fireside_engine.core.fallback_template import chat_template
 from fireside_engine.core.scheduler import Rules
 from fireside_engine.core.template_text import ControlTexts
@@ -91,7 +92,9 @@ def load(path: Path, options: LoadOptions, report: Report) -> Ready:
     probe = _probe(path, context, report)
     report("warming", 0.0)
     rules = driving.rules(chosen, context.n_ctx, probe, trimmable=model.trimmable, deterministic=options.deterministic)
+    form = chat_format(template.source, tokenizer.control_texts)
     preparer = Preparer(tokenizer, renderer, ControlTexts(tokenizer.control_texts), GrammarCompiler(tokenizer))
+    preparer.speak(form, template.source)
     preparer.limit_to(context.n_ctx, template.stop)
     info = ModelInfo(
         architecture=header.architecture,
@@ -112,6 +115,7 @@ def load(path: Path, options: LoadOptions, report: Report) -> Ready:
         build=library.build(),
         devices=breakdown.of_context(context.handle, context.options.n_outputs, model.n_vocab, context.log, model.size),
         step_ms=probe.seconds.get(1, 0.0) * 1e3,
+        chat_format=form,
     )
     return Ready(context, rules, preparer, info)
 

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence as Items
+from dataclasses import replace
 
+from fireside_engine.core.answers.choice import end_of_prompt, forced_call, without_thinking
+from fireside_engine.core.answers.described import knows_tools, with_tools_described
+from fireside_engine.core.answers.formats import ChatFormat
 from fireside_engine.core.request import ChatPrompt, Request
 from fireside_engine.core.sampling import Sampler
 from fireside_engine.core.sequence import Sequence
 from fireside_engine.core.step import Tokens
-from fireside_engine.core.template_text import ControlTexts
+from fireside_engine.core.template_text import ControlTexts, Segment, plain_text
 from fireside_engine.errors import ContextExceeded, InvalidRequest
 from fireside_engine.llama.drawer import RequestDrawer
 from fireside_engine.llama.grammar import GrammarCompiler
@@ -35,6 +39,18 @@ class Preparer:
         self._compiler = compiler
         self._n_ctx = 0
         self._stop: tuple[str, ...] = ()
+        self._form = ChatFormat()
+        self._template = ""
+        self._marks: dict[int, bytes] = {}
+
+    def speak(self, form: ChatFormat, template: str) -> None:
+        """How the model marks thinking and calls, and its template, Jinja source."""
+        self._form = form
+        self._template = template
+        for mark in form.visible:
+            tokens = self._tokenizer.encode(mark, True)
+            if len(tokens) == 1:
+                self._marks[int(tokens[0])] = mark.encode()
 
     def limit_to(self, n_ctx: int, stop: Items[str]) -> None:
         """n_ctx: tokens a conversation may have. stop: strings that end every chat answer of this model."""
@@ -47,7 +63,12 @@ class Preparer:
     def prepare(self, request: Request) -> Sequence:
         """Raises RequestError for what the caller can change, TemplateFailed for what the model's file forbids."""
         submitted = time.perf_counter()
-        prompt = self._tokens(request)
+        opening = ""
+        if isinstance(request.prompt, ChatPrompt):
+            request, segments, opening = self._chat(request, request.prompt)
+        else:
+            segments = [(request.prompt.text, request.prompt.parse_special)]
+        prompt = self._tokens(segments)
         limit = self._limit(request, len(prompt))
         matcher = None
         if request.constraint is not None and limit > 0:
@@ -59,25 +80,45 @@ class Preparer:
             matcher=matcher,
             logprobs=request.sampling.logprobs is not None,
         )
-        stop = self._stop if isinstance(request.prompt, ChatPrompt) else ()
+        is_chat = isinstance(request.prompt, ChatPrompt)
+        stop = self._stop if is_chat else ()
         return Sequence(
             request.id,
             prompt,
             drawer,
-            self._tokenizer.piece,
+            self._marked_piece if is_chat else self._tokenizer.piece,
             self._tokenizer.eog,
             limit,
             stops=(*request.stop, *stop),
             submitted=submitted,
+            opening=opening,
         )
 
-    def _tokens(self, request: Request) -> Tokens:
-        prompt = request.prompt
-        if isinstance(prompt, ChatPrompt):
-            segments = render_chat(self._renderer, self._controls, prompt)
-            tokens = self._tokenizer.encode_segments(segments)
-        else:
-            tokens = self._tokenizer.encode_segments([(prompt.text, prompt.parse_special)])
+    def _marked_piece(self, token: int) -> bytes:
+        """As the tokenizer's, but marks of thinking and calls are seen even where they are control tokens."""
+        return self._marks.get(token) or self._tokenizer.piece(token)
+
+    def _chat(self, request: Request, prompt: ChatPrompt) -> tuple[Request, list[Segment], str]:
+        """The request with the constraint that its choice of tools makes, the rendered prompt, and its `opening`."""
+        tools = prompt.tools
+        if tools and not knows_tools(self._template):
+            prompt = replace(prompt, messages=with_tools_described(prompt.messages, tools), tools=())
+        segments = render_chat(self._renderer, self._controls, prompt)
+        if not prompt.add_generation_prompt:
+            return request, segments, ""
+        left_open = end_of_prompt(self._form, plain_text(segments[-1:]))
+        if prompt.forced_tools:
+            allowed = [tool for tool in tools if tool["function"]["name"] in prompt.forced_tools]
+            opening, constraint = forced_call(self._form, allowed, left_open, self._template)
+            return replace(request, constraint=constraint), [*segments, (opening.prompt, True)], opening.parser
+        if request.constraint is None:
+            return request, segments, left_open
+        # What is constrained is the answer, so thinking must be over.
+        past = without_thinking(self._form, left_open)
+        return request, [*segments, (past, True)], past if self._form.kind == "harmony" else ""
+
+    def _tokens(self, segments: list[Segment]) -> Tokens:
+        tokens = self._tokenizer.encode_segments(segments)
         if len(tokens) == 0:
             raise InvalidRequest("The prompt is empty.", hint="Give it at least one character.")
         if len(tokens) >= self._n_ctx:

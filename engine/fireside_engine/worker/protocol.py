@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass as checked_dataclass
 
+from fireside_engine.core.answers.formats import ChatFormat
 from fireside_engine.core.events import Event
 from fireside_engine.core.footprint import DeviceBytes
 from fireside_engine.core.request import Request
@@ -71,6 +72,8 @@ class ModelInfo:
     """What llama.cpp allocated, by device and kind."""
     step_ms: float = 0.0
     """Time of one decoded token in a short conversation, as the probe measured it."""
+    chat_format: ChatFormat = field(default_factory=ChatFormat)
+    """How its answers mark thinking and calls of tools."""
 
 
 # --- server to worker
