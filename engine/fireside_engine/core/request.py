@@ -100,3 +100,9 @@ class Request:
     stop: tuple[str, ...] = ()
     constraint: Constraint | None = None
     ignore_eos: bool = False
+    tenant: str = ""
+    """Whose prompt this is; KV and stored outputs of tenants are kept apart. The owner's is empty."""
+    conversation: str = ""
+    """A name of the client's choice: what is saved under it is deleted together."""
+    save: bool = True
+    """Keep KV on disk for the next turn."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fireside_engine import errors
 from fireside_engine.core.request import Request
@@ -61,11 +62,13 @@ class Engine:
         entry: Entry,
         requests: Sequence[Request],
         *,
+        tenant: str,
         deterministic: bool | None = None,
         keep_alive: float | None = None,
     ) -> Generation:
-        """To be entered with `async with`."""
+        """To be entered with `async with`. tenant: whose prompts these are; nobody else's requests share KV with them."""
         resident = self.resident(entry, deterministic=deterministic)
+        requests = [replace(request, tenant=tenant) for request in requests]
         return Generation(
             resident, requests, keep_alive=keep_alive, buffer_limit=self.settings.buffer_limit, live=self._live
         )

@@ -135,6 +135,7 @@ class Answer:
             "queue_ms": round(max(end.timings.queue_ms for end in ends), 3),
             "load_ms": round(self.load_ms, 3),
             "deterministic": self.deterministic,
+            "cache_reason": ends[0].timings.cache_reason,
         }
 
 
@@ -142,6 +143,8 @@ def timings_body(timings: Timings) -> dict[str, Any]:
     """llama-server's names, and its arithmetic but for the first token, which is the prompt's."""
     return {
         "cache_n": timings.cache_n,
+        "cache_ram_n": timings.cache_n - timings.cache_disk_n,
+        "cache_disk_n": timings.cache_disk_n,
         "prompt_n": timings.prompt_n,
         "prompt_ms": round(timings.prompt_ms, 3),
         "prompt_per_token_ms": round(timings.prompt_ms / timings.prompt_n, 4) if timings.prompt_n else 0.0,
@@ -164,6 +167,8 @@ def _together(ends: Sequence[Finished]) -> Timings:
     first = ends[0].timings
     return Timings(
         cache_n=first.cache_n,
+        cache_disk_n=first.cache_disk_n,
+        cache_reason=first.cache_reason,
         prompt_n=first.prompt_n,
         prompt_ms=first.prompt_ms,
         predicted_n=sum(end.timings.predicted_n for end in ends),

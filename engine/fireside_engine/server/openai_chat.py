@@ -25,6 +25,7 @@ from fireside_engine.server.naming import Route
 from fireside_engine.server.openai_answer import Answer, timings_body
 from fireside_engine.server.openai_request import ChatCall, chat_call
 from fireside_engine.server.responses import error_body, json_response
+from fireside_engine.server.tenants import OWNER, tenant_in
 from fireside_engine.worker.protocol import Loading
 
 log = logging.getLogger(__name__)
@@ -57,8 +58,10 @@ class _Exchange:
         self._meter = Meter()
         self._began = time.monotonic()
         self._outcome = "done"
+        self._tenant = OWNER
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._tenant = tenant_in(scope)
         try:
             if self._call.stream:
                 await while_connected(receive, self._stream(send))
@@ -79,6 +82,7 @@ class _Exchange:
         return self._engine.generate(
             self._route.entry,
             self._call.requests,
+            tenant=self._tenant,
             deterministic=self._call.deterministic,
             keep_alive=self._call.keep_alive,
         )

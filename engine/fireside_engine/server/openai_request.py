@@ -53,6 +53,8 @@ def chat_call(body: bytes) -> ChatCall:
         stop=tuple(text for text in chat.stop or () if text),
         constraint=_constraint(chat),
         ignore_eos=bool(chat.ignore_eos),
+        conversation=(extension.conversation or "") if extension else "",
+        save=extension is None or extension.save is not False,
     )
     return ChatCall(
         id=identity,

@@ -94,6 +94,10 @@ class Extension(_Tolerant):
     deterministic: StrictBool | None = None
     regex: str | None = None
     lark: str | None = None
+    conversation: Annotated[str, Field(max_length=128)] | None = None
+    """An opaque name: KV that is saved under it can be deleted with it."""
+    save: StrictBool | None = None
+    """False keeps this prompt and its answer out of the KV cache on disk."""
 
 
 class ChatBody(_Tolerant):

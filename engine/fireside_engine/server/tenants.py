@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 OWNER = ""
 SCOPE = "fireside.tenant"
@@ -48,6 +49,12 @@ def tenant_of(given: str, keys: Iterable[ApiKey], token: str) -> str | None:
         if _same(given, key.secret):
             found = key.tenant
     return found
+
+
+def tenant_in(scope: Mapping[str, Any]) -> str:
+    """Whose request this is, as the gate found out. Raises KeyError for a scope that passed no gate."""
+    tenant: str = scope[SCOPE]
+    return tenant
 
 
 def _tenant(secret: str) -> str:
