@@ -1,7 +1,8 @@
 """A worker process without a model: speaks the pipe protocol, and does what the prompt tells it to.
 
 The last message of a prompt is a list of `key=value`: how many `words` to say, with which `delay`, and what to suffer
-on the way. How a load goes is in the name of the model file. What was asked of it stands in `$FAKE_WORKER_JOURNAL`.
+on the way; `say` is the whole answer, percent-encoded, said in pieces of `cut` characters. How a load goes is in the
+name of the model file. What was asked of it stands in `$FAKE_WORKER_JOURNAL`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from urllib.parse import unquote
 
 from fireside_engine import errors
 from fireside_engine.core.events import Delta, Failed, Finished, FinishReason, Progress, Started, Timings, TokenLogprob
@@ -23,8 +25,13 @@ from fireside_engine.worker import protocol
 OUT = os.fdopen(os.dup(1), "wb", buffering=0)
 
 
+ONE_AT_A_TIME = threading.Lock()
+"""A frame that is larger than the pipe is written in parts, and a beat may come between."""
+
+
 def say(reply: protocol.Reply) -> None:
-    OUT.write(protocol.encode_reply(reply))
+    with ONE_AT_A_TIME:
+        OUT.write(protocol.encode_reply(reply))
 
 
 def note(*words: str) -> None:
@@ -43,13 +50,18 @@ class Answer:
     """One request on its way."""
 
     def __init__(self, request: Request) -> None:
-        assert isinstance(request.prompt, ChatPrompt)
         self.request = request
-        text = request.prompt.messages[-1].content
+        prompt = request.prompt
+        text = prompt.messages[-1].content if isinstance(prompt, ChatPrompt) else prompt.text
         self.told = dict(re.findall(r"(\w+)=(\S+)", text))
         self.words = int(self.told.get("words", 5))
         self.delay = float(self.told.get("delay", 0))
-        self.n_prompt = sum(len(message.content.split()) for message in request.prompt.messages)
+        texts = [message.content for message in prompt.messages] if isinstance(prompt, ChatPrompt) else [text]
+        self.n_prompt = sum(len(each.split()) for each in texts)
+        self.script = unquote(self.told.get("say", ""))
+        self.cut = int(self.told.get("cut", 5))
+        if self.script:
+            self.words = -(-len(self.script) // self.cut)
         self.said = 0
         self.began = time.monotonic()
         self.first = 0.0
@@ -62,7 +74,9 @@ class Answer:
             say(protocol.Happened(Failed(self.request.id, error.to_dict())))
             return False
         note("start", self.request.id)
-        say(protocol.Happened(Started(self.request.id, self.n_prompt, 1)))
+        say(
+            protocol.Happened(Started(self.request.id, self.n_prompt, 1, opening=unquote(self.told.get("opening", ""))))
+        )
         say(protocol.Happened(Progress(self.request.id, self.n_prompt, self.n_prompt, 1, 0.5)))
         return True
 
@@ -83,6 +97,8 @@ class Answer:
         return True
 
     def word(self) -> str:
+        if self.script:
+            return self.script[self.said * self.cut :][: self.cut]
         if "echo" in self.told:
             return f"{getattr(self.request.sampling, self.told['echo'])} "
         if "big" in self.told:

@@ -66,7 +66,7 @@ class Engine:
         deterministic: bool | None = None,
         keep_alive: float | None = None,
     ) -> Generation:
-        """To be entered with `async with`. tenant: whose prompts these are; nobody else's requests share KV with them."""
+        """To be entered with `async with`. tenant: whose prompts these are; nobody else's share KV with them."""
         resident = self.resident(entry, deterministic=deterministic)
         requests = [replace(request, tenant=tenant) for request in requests]
         return Generation(

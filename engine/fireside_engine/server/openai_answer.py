@@ -3,52 +3,65 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
-from fireside_engine import __version__
-from fireside_engine.core.events import Delta, Finished, FinishReason, Progress, Timings, TokenLogprob
+from fireside_engine import __version__, errors
+from fireside_engine.core.answers.parts import CallArguments, CallStart, Part, Reasoning, Text
+from fireside_engine.core.events import Delta, Finished, Progress, Started, Timings, TokenLogprob
+from fireside_engine.server import sse
+from fireside_engine.server.inbox import Item
+from fireside_engine.server.meter import Meter
 from fireside_engine.server.openai_request import ChatCall
+from fireside_engine.server.responses import error_body
+from fireside_engine.server.transcript import Said, ToolCall, Transcript, together
 from fireside_engine.worker.protocol import Loading
 
 FINGERPRINT = f"fireside-{__version__}"
 
 
-@dataclass(slots=True)
-class Choice:
-    """One answer while it grows."""
-
-    text: list[str] = field(default_factory=list)
-    logprobs: list[dict[str, Any]] = field(default_factory=list)
-    finished: Finished | None = None
-
-
 class Answer:
-    """Everything that one call is answered with."""
+    """Everything that one call is answered with. A `Voice`."""
 
-    def __init__(self, call: ChatCall, model: str, reason: str) -> None:
+    headers = sse.HEADERS
+    ping = sse.PING
+
+    def __init__(self, call: ChatCall, model: str, reason: str, meter: Meter) -> None:
         self._call = call
         self._model = model
         self._reason = reason
+        self._meter = meter
         self._created = int(time.time())
-        self._index = {request.id: index for index, request in enumerate(call.requests)}
-        self.choices = [Choice() for _ in call.requests]
-        self.load_ms = 0.0
-        self.deterministic = False
-
-    @property
-    def complete(self) -> bool:
-        return all(choice.finished is not None for choice in self.choices)
-
-    def choice(self, request_id: str) -> Choice:
-        return self.choices[self._index[request_id]]
+        self.transcript = Transcript(call.requests, call.tools, thinks=call.thinks, parallel=call.parallel)
 
     # --- in chunks
 
-    def role_chunks(self) -> Iterable[dict[str, Any]]:
-        for index in range(len(self.choices)):
-            yield self._chunk([_piece(index, {"role": "assistant", "content": None})])
+    def begin(self) -> bytes:
+        roles = range(len(self._call.requests))
+        return b"".join(
+            sse.event(self._chunk([_piece(index, {"role": "assistant", "content": None})])) for index in roles
+        )
+
+    def say(self, item: Item, parts: list[Part]) -> bytes:
+        chunks: list[dict[str, Any]] = []
+        match item:
+            case Loading() if self._call.return_progress:
+                chunks.append(self.loading_chunk(item))
+            case Progress() if self._call.return_progress:
+                chunks.append(self.progress_chunk(item))
+            case Started(request_id=request_id):
+                chunks += self._part_chunks(request_id, parts)
+            case Delta():
+                chunks += self._delta_chunks(item, parts)
+            case Finished(request_id=request_id):
+                chunks += [*self._part_chunks(request_id, parts), self.finish_chunk(item)]
+        return b"".join(map(sse.event, chunks))
+
+    def end(self) -> bytes:
+        return (sse.event(self.usage_chunk()) if self._call.include_usage else b"") + sse.DONE
+
+    def fail(self, error: errors.FiresideError) -> bytes:
+        return sse.event(error_body(error))
 
     def loading_chunk(self, loading: Loading) -> dict[str, Any]:
         stage = {"stage": "loading", "model": self._model, "step": loading.stage, "fraction": loading.fraction}
@@ -63,14 +76,26 @@ class Answer:
         }
         return {**self._chunk([]), "prompt_progress": done}
 
-    def delta_chunk(self, delta: Delta) -> dict[str, Any]:
-        choice = _piece(self._index[delta.request_id], {"content": delta.text} if delta.text else {})
+    def _delta_chunks(self, delta: Delta, parts: list[Part]) -> list[dict[str, Any]]:
+        index = self.transcript.index(delta.request_id)
+        chunks = self._part_chunks(delta.request_id, parts)
         if delta.logprobs:
-            choice["logprobs"] = {"content": [_logprob(entry) for entry in delta.logprobs], "refusal": None}
-        return self._chunk([choice])
+            if not chunks:
+                # Its words are held back, because they may become a call.
+                chunks = [self._chunk([_piece(index, {})])]
+            chunks[0]["choices"][0]["logprobs"] = _logprobs(delta.logprobs)
+        if self._call.timings_per_token and chunks:
+            chunks[-1]["timings"] = timings_body(self._meter.timings(delta.request_id))
+        return chunks
+
+    def _part_chunks(self, request_id: str, parts: list[Part]) -> list[dict[str, Any]]:
+        index = self.transcript.index(request_id)
+        calls = self.transcript.answers[index].calls
+        return [self._chunk([_piece(index, _delta(part, calls))]) for part in parts]
 
     def finish_chunk(self, finished: Finished) -> dict[str, Any]:
-        choice = _piece(self._index[finished.request_id], {}, _reason(finished))
+        index = self.transcript.index(finished.request_id)
+        choice = _piece(index, {}, _reason(self.transcript.answers[index]))
         return {
             **self._chunk([choice]),
             "timings": timings_body(finished.timings),
@@ -78,13 +103,13 @@ class Answer:
         }
 
     def usage_chunk(self) -> dict[str, Any]:
-        ends = self._ends()
-        return {**self._chunk([]), "usage": _usage(ends), "timings": timings_body(_together(ends))}
+        timings = timings_body(together(self.transcript.ends))
+        return {**self._chunk([]), "usage": usage(self.transcript), "timings": timings}
 
     # --- whole
 
     def whole(self) -> dict[str, Any]:
-        ends = self._ends()
+        ends = self.transcript.ends
         return {
             "id": self._call.id,
             "object": "chat.completion",
@@ -94,26 +119,18 @@ class Answer:
             "choices": [
                 {
                     "index": index,
-                    "message": {"role": "assistant", "content": "".join(choice.text)},
-                    "logprobs": {"content": choice.logprobs, "refusal": None} if choice.logprobs else None,
-                    "finish_reason": _reason(end),
+                    "message": _message(said),
+                    "logprobs": _logprobs(said.logprobs) if said.logprobs else None,
+                    "finish_reason": _reason(said),
                 }
-                for index, (choice, end) in enumerate(zip(self.choices, ends, strict=True))
+                for index, said in enumerate(self.transcript.answers)
             ],
-            "usage": _usage(ends),
-            "timings": timings_body(_together(ends)),
+            "usage": usage(self.transcript),
+            "timings": timings_body(together(ends)),
             "fireside": self._extension(ends),
         }
 
-    def add(self, delta: Delta) -> None:
-        choice = self.choice(delta.request_id)
-        choice.text.append(delta.text)
-        choice.logprobs.extend(_logprob(entry) for entry in delta.logprobs)
-
     # --- parts
-
-    def _ends(self) -> list[Finished]:
-        return [choice.finished for choice in self.choices if choice.finished is not None]
 
     def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
         return {
@@ -126,15 +143,15 @@ class Answer:
         }
 
     def _extension(self, ends: Sequence[Finished]) -> dict[str, Any]:
-        request = self._call.requests[self._index[ends[0].request_id]]
+        request = self._call.requests[self.transcript.index(ends[0].request_id)]
         return {
             "route": self._model,
             "reason": self._reason,
             "exact": all(end.exact for end in ends),
             "seed": request.sampling.seed,
             "queue_ms": round(max(end.timings.queue_ms for end in ends), 3),
-            "load_ms": round(self.load_ms, 3),
-            "deterministic": self.deterministic,
+            "load_ms": round(self.transcript.load_ms, 3),
+            "deterministic": self.transcript.deterministic,
             "cache_reason": ends[0].timings.cache_reason,
         }
 
@@ -160,26 +177,9 @@ def timings_body(timings: Timings) -> dict[str, Any]:
     }
 
 
-def _together(ends: Sequence[Finished]) -> Timings:
-    """Choices share one prompt and run side by side: their tokens add up, their times do not."""
-    if len(ends) == 1:
-        return ends[0].timings
-    first = ends[0].timings
-    return Timings(
-        cache_n=first.cache_n,
-        cache_disk_n=first.cache_disk_n,
-        cache_reason=first.cache_reason,
-        prompt_n=first.prompt_n,
-        prompt_ms=first.prompt_ms,
-        predicted_n=sum(end.timings.predicted_n for end in ends),
-        predicted_ms=max(end.timings.predicted_ms for end in ends),
-        draft_n=sum(end.timings.draft_n for end in ends),
-        draft_n_accepted=sum(end.timings.draft_n_accepted for end in ends),
-        queue_ms=max(end.timings.queue_ms for end in ends),
-    )
-
-
-def _usage(ends: Sequence[Finished]) -> dict[str, Any]:
+def usage(transcript: Transcript) -> dict[str, Any]:
+    """Tokens of all answers together; the prompt counts once."""
+    ends = transcript.ends
     prompt = ends[0].n_prompt
     completion = sum(end.timings.predicted_n for end in ends)
     return {
@@ -187,22 +187,55 @@ def _usage(ends: Sequence[Finished]) -> dict[str, Any]:
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
         "prompt_tokens_details": {"cached_tokens": ends[0].timings.cache_n},
+        "completion_tokens_details": {"reasoning_tokens": sum(said.n_thinking for said in transcript.answers)},
     }
+
+
+def _message(said: Said) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": said.text}
+    if said.thoughts:
+        message["reasoning_content"] = said.reasoning
+    if said.calls:
+        message["content"] = said.text or None
+        message["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.text}}
+            for call in said.calls
+        ]
+    return message
+
+
+def _delta(part: Part, calls: list[ToolCall]) -> dict[str, Any]:
+    match part:
+        case Text(text):
+            return {"content": text}
+        case Reasoning(text):
+            return {"reasoning_content": text}
+        case CallStart(index, name):
+            function = {"name": name, "arguments": ""}
+            return {"tool_calls": [{"index": index, "id": calls[index].id, "type": "function", "function": function}]}
+        case CallArguments(index, text):
+            return {"tool_calls": [{"index": index, "function": {"arguments": text}}]}
 
 
 def _piece(index: int, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
     return {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
 
 
-def _reason(finished: Finished) -> str:
-    return "length" if finished.reason is FinishReason.LENGTH else "stop"
+def _reason(said: Said) -> str:
+    if said.is_cut:
+        return "length"
+    return "tool_calls" if said.calls else "stop"
 
 
-def _logprob(entry: TokenLogprob) -> dict[str, Any]:
-    return {
-        **_token(entry.piece, entry.logprob),
-        "top_logprobs": [_token(piece, logprob) for _, piece, logprob in entry.top],
-    }
+def _logprobs(entries: Sequence[TokenLogprob]) -> dict[str, Any]:
+    content = [
+        {
+            **_token(entry.piece, entry.logprob),
+            "top_logprobs": [_token(piece, logprob) for _, piece, logprob in entry.top],
+        }
+        for entry in entries
+    ]
+    return {"content": content, "refusal": None}
 
 
 def _token(piece: bytes, logprob: float) -> dict[str, Any]:

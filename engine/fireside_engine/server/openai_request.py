@@ -11,7 +11,9 @@ from typing import Any, TypeVar, cast
 
 from fireside_engine import errors
 from fireside_engine.core.request import ChatPrompt, Constraint, Message, Request, Role, SamplingParams
+from fireside_engine.server.call import Call
 from fireside_engine.server.openai_schema import ChatBody, ChatMessage, ToolCall, parse
+from fireside_engine.server.tools import forced, functions, schemas_of
 
 T = TypeVar("T")
 
@@ -21,23 +23,10 @@ _U64 = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class ChatCall:
-    """One call, understood."""
+class ChatCall(Call):
+    """One call, understood. Of several choices only the seeds differ."""
 
-    id: str
-    model: str
-    requests: tuple[Request, ...]
-    """One per choice; only their seeds differ."""
-    stream: bool
-    include_usage: bool
-    return_progress: bool
-    timings_per_token: bool
-    deterministic: bool | None
-    keep_alive: float | None
-
-    @property
-    def seed(self) -> int:
-        return self.requests[0].sampling.seed
+    include_usage: bool = False
 
 
 def chat_call(body: bytes) -> ChatCall:
@@ -59,17 +48,21 @@ def chat_call(body: bytes) -> ChatCall:
     return ChatCall(
         id=identity,
         model=chat.model or "",
-        requests=tuple(_choices(first, chat.n or 1)),
+        requests=tuple(several(first, chat.n or 1)),
         stream=bool(chat.stream),
         include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
         return_progress=bool(chat.return_progress),
         timings_per_token=bool(chat.timings_per_token),
         deterministic=extension.deterministic if extension else None,
         keep_alive=chat.keep_alive,
+        tools={} if chat.tool_choice == "none" else schemas_of(functions(chat.tools)),
+        thinks=chat.reasoning_format != "none",
+        parallel=chat.parallel_tool_calls is not False,
     )
 
 
-def _choices(first: Request, n: int) -> Iterator[Request]:
+def several(first: Request, n: int) -> Iterator[Request]:
+    """The same request `n` times, with seeds that follow each other."""
     yield first
     for index in range(1, n):
         seed = (first.sampling.seed + index) & _U64
@@ -85,9 +78,11 @@ def _prompt(chat: ChatBody) -> ChatPrompt:
     arguments = dict(chat.chat_template_kwargs or {})
     if chat.reasoning_effort is not None:
         arguments.setdefault("reasoning_effort", chat.reasoning_effort)
+    tools = () if chat.tool_choice == "none" else functions(chat.tools)
     return ChatPrompt(
         messages=tuple(_message(message) for message in chat.messages),
-        tools=() if chat.tool_choice == "none" else tuple(chat.tools or ()),
+        tools=tools,
+        forced_tools=forced(chat.tool_choice, tools),
         template_args=arguments,
         add_generation_prompt=chat.add_generation_prompt is not False,
     )
@@ -156,6 +151,11 @@ def _max_tokens(chat: ChatBody) -> int | None:
 
 def _constraint(chat: ChatBody) -> Constraint | None:
     found = list(_constraints(chat))
+    if forced(chat.tool_choice, functions(chat.tools)):
+        # The worker makes one from the schemas of the tools, in the way in which the model writes calls.
+        found.insert(0, ("tool_choice", Constraint("json_object")))
+        if len(found) == 1:
+            return None
     if len(found) > 1:
         names = " and ".join(name for name, _ in found)
         raise errors.InvalidRequest(f"Only one of {names} can decide what the answer looks like.")

@@ -129,6 +129,9 @@ class ChatBody(_Tolerant):
     grammar: str | None = None
     tools: list[dict[str, Any]] | None = Field(None, max_length=1024)
     tool_choice: object = None
+    parallel_tool_calls: StrictBool | None = None
+    reasoning_format: str | None = None
+    """llama-server's: "none" leaves thinking among the words."""
     chat_template_kwargs: dict[str, Any] | None = None
     reasoning_effort: str | None = None
     add_generation_prompt: StrictBool | None = None

@@ -11,7 +11,7 @@ from fireside_engine.server.responses import dumps
 
 DONE = b"data: [DONE]\n\n"
 PING = b": ping\n\n"
-_HEADERS = [
+HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     # nginx would collect the events otherwise.
@@ -19,21 +19,23 @@ _HEADERS = [
 ]
 
 
-def event(value: object) -> bytes:
-    return b"data: " + dumps(value) + b"\n\n"
+def event(value: object, name: str = "") -> bytes:
+    head = f"event: {name}\n".encode() if name else b""
+    return head + b"data: " + dumps(value) + b"\n\n"
 
 
 class EventStream:
     """The connection, seen as a stream of events. Raises ClientGone when the client stops reading for too long."""
 
-    def __init__(self, send: Send, timeout: float) -> None:
+    def __init__(self, send: Send, timeout: float, headers: list[tuple[bytes, bytes]] = HEADERS) -> None:
         self._send = send
+        self._headers = headers
         self._timeout = timeout
         self.open = False
 
     async def start(self) -> None:
         self.open = True
-        await self._pass({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        await self._pass({"type": "http.response.start", "status": 200, "headers": self._headers})
 
     async def write(self, data: bytes) -> None:
         if data:

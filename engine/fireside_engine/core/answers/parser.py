@@ -1,8 +1,8 @@
 """The state machine of an answer: thinking first, then words, with calls of tools among them.
 
-It works character by character, so the parts do not depend on how the text was cut. Marks of calls count only where the
-request has tools, and an object that stands alone is a call only if it names one of them: many small models forget the
-marks.
+It works character by character (stretches without a mark are only a short cut), so the parts do not depend on how the
+text was cut. Marks of calls count only where the request has tools, and an object that stands alone is a call only if
+it names one of them: many small models forget the marks.
 """
 
 from __future__ import annotations
@@ -49,8 +49,19 @@ class MarkedParser:
         self._state: Callable[[str], None] = self._in_start
 
     def push(self, text: str) -> list[Part]:
-        for char in text:
-            self._state(char)
+        at = 0
+        while at < len(text):
+            end = at
+            if self._state == self._in_content:
+                end = self._content.skip(text, at)
+                self._sink.text(text[at:end])
+            elif self._state == self._in_thought:
+                end = self._thought.skip(text, at)
+                self._sink.reasoning(text[at:end])
+            if end == at:
+                self._state(text[at])
+                end += 1
+            at = end
         return self._sink.take()
 
     def finish(self) -> list[Part]:
@@ -59,12 +70,10 @@ class MarkedParser:
             rejected, rest, self._region = self._region.rejected, self._region.rest, None
             self._head = self._head_before + rejected if rejected else rest
         if self._state == self._in_thought:
-            for char in self._thought.flush():
-                self._sink.reasoning(char)
+            self._sink.reasoning(self._thought.flush())
             self._sink.border()
         head, self._head = self._head, ""
-        for char in head + self._content.flush():
-            self._sink.text(char)
+        self._sink.text(head + self._content.flush())
         self._sink.release()
         return self._sink.take()
 
@@ -106,8 +115,7 @@ class MarkedParser:
 
     def _in_thought(self, char: str) -> None:
         released, mark = self._thought.push(char)
-        for each in released:
-            self._sink.reasoning(each)
+        self._sink.reasoning(released)
         if mark:
             self._sink.border()
             self._state = self._in_start
@@ -116,8 +124,7 @@ class MarkedParser:
 
     def _in_content(self, char: str) -> None:
         released, mark = self._content.push(char)
-        for each in released:
-            self._sink.text(each)
+        self._sink.text(released)
         if mark:
             self._begin_region(self._openers[mark](), "")
 

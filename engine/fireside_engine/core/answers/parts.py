@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,19 +58,23 @@ class Collector:
         self.n_calls = 0
         self._patient = patient
         self._parts: list[Part] = []
+        self._kind: type[Text | Reasoning | CallArguments] = Text
+        self._run: list[str] = []
+        """Pieces of one kind that are not yet a part."""
         self._space = ""
         self._strip = False
         """White space that comes now follows thinking or a call, and is dropped."""
 
     def take(self) -> list[Part]:
+        self._close()
         parts, self._parts = self._parts, []
         return parts
 
-    def text(self, char: str) -> None:
-        self._spaced(char, Text)
+    def text(self, text: str) -> None:
+        self._spaced(text, Text)
 
-    def reasoning(self, char: str) -> None:
-        self._spaced(char, Reasoning)
+    def reasoning(self, text: str) -> None:
+        self._spaced(text, Reasoning)
 
     def border(self) -> None:
         """Something of another kind follows: white space around it is no part of either."""
@@ -78,44 +83,59 @@ class Collector:
 
     def release(self) -> None:
         """The text is over, and its last white space is part of it."""
-        if self._space:
-            self._append(Text(self._space))
+        self._add(Text, self._space)
         self._space = ""
 
     def call(self, name: str) -> None:
         self.border()
-        self._append(CallStart(self.n_calls, name))
+        self._close()
+        self._parts.append(CallStart(self.n_calls, name))
         self.n_calls += 1
 
     def arguments(self, text: str) -> None:
         """Of the latest call."""
-        if text:
-            self._append(CallArguments(self.n_calls - 1, text))
+        self._add(CallArguments, text)
 
-    def _spaced(self, char: str, kind: type[Text | Reasoning]) -> None:
-        if char.isspace() and (self._strip or self._patient or kind is Reasoning):
-            if not self._strip:
-                self._space += char
+    def _spaced(self, text: str, kind: type[Text | Reasoning]) -> None:
+        if self._strip:
+            text = text.lstrip()
+        body = text.rstrip() if self._patient or kind is Reasoning else text
+        if body:
+            self._add(kind, self._space + body)
+            self._space = ""
+            self._strip = False
+        self._space += text[len(body) :]
+
+    def _add(self, kind: type[Text | Reasoning | CallArguments], text: str) -> None:
+        if not text:
             return
-        self._append(kind(self._space + char))
-        self._space = ""
-        self._strip = False
+        if kind is not self._kind:
+            self._close()
+            self._kind = kind
+        self._run.append(text)
 
-    def _append(self, part: Part) -> None:
-        last = self._parts[-1] if self._parts else None
-        if isinstance(part, Text) and isinstance(last, Text):
-            self._parts[-1] = Text(last.text + part.text)
-        elif isinstance(part, Reasoning) and isinstance(last, Reasoning):
-            self._parts[-1] = Reasoning(last.text + part.text)
-        elif isinstance(part, CallArguments) and isinstance(last, CallArguments) and part.index == last.index:
-            self._parts[-1] = CallArguments(part.index, last.text + part.text)
+    def _close(self) -> None:
+        text = "".join(self._run)
+        self._run.clear()
+        if not text:
+            return
+        if self._kind is CallArguments:
+            self._parts.append(CallArguments(self.n_calls - 1, text))
         else:
-            self._parts.append(part)
+            self._parts.append(Text(text) if self._kind is Text else Reasoning(text))
 
 
-def joined(parts: list[Part]) -> list[Part]:
+def joined(parts: Sequence[Part]) -> list[Part]:
     """The same parts as if they had come at once."""
-    collector = Collector()
+    result: list[Part] = []
     for part in parts:
-        collector._append(part)
-    return collector.take()
+        match result[-1] if result else None, part:
+            case (Text(before), Text(text)):
+                result[-1] = Text(before + text)
+            case (Reasoning(before), Reasoning(text)):
+                result[-1] = Reasoning(before + text)
+            case (CallArguments(first, before), CallArguments(index, text)) if first == index:
+                result[-1] = CallArguments(index, before + text)
+            case _:
+                result.append(part)
+    return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 
@@ -11,7 +12,16 @@ class Watch:
     def __init__(self, words: Iterable[str]) -> None:
         self._words = frozenset(words)
         self._beginnings = frozenset(word[:end] for word in self._words for end in range(1, len(word) + 1))
+        firsts = "".join(sorted({word[0] for word in self._words}))
+        self._firsts = re.compile(f"[{re.escape(firsts)}]") if firsts else None
         self.held = ""
+
+    def skip(self, text: str, start: int) -> int:
+        """Where the next character is that must be pushed; what lies before it is surely no mark."""
+        if self.held:
+            return start
+        found = self._firsts.search(text, start) if self._firsts is not None else None
+        return len(text) if found is None else found.start()
 
     def push(self, char: str) -> tuple[str, str]:
         """What is surely no mark, and the mark that `char` completes, or ""."""
