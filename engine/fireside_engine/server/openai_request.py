@@ -13,7 +13,7 @@ from fireside_engine import errors
 from fireside_engine.core.request import ChatPrompt, Constraint, Message, Request, Role, SamplingParams
 from fireside_engine.server.call import Call
 from fireside_engine.server.openai_schema import ChatBody, ChatMessage, ToolCall, parse
-from fireside_engine.server.tools import forced, functions, schemas_of
+from fireside_engine.server.tools import Definition, forced, functions, schemas_of
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ def chat_call(body: bytes) -> ChatCall:
         timings_per_token=bool(chat.timings_per_token),
         deterministic=extension.deterministic if extension else None,
         keep_alive=chat.keep_alive,
-        tools={} if chat.tool_choice == "none" else schemas_of(functions(chat.tools)),
+        tools=schemas_of(_tools(chat)),
         thinks=chat.reasoning_format != "none",
         parallel=chat.parallel_tool_calls is not False,
     )
@@ -78,7 +78,7 @@ def _prompt(chat: ChatBody) -> ChatPrompt:
     arguments = dict(chat.chat_template_kwargs or {})
     if chat.reasoning_effort is not None:
         arguments.setdefault("reasoning_effort", chat.reasoning_effort)
-    tools = () if chat.tool_choice == "none" else functions(chat.tools)
+    tools = _tools(chat)
     return ChatPrompt(
         messages=tuple(_message(message) for message in chat.messages),
         tools=tools,
@@ -86,6 +86,10 @@ def _prompt(chat: ChatBody) -> ChatPrompt:
         template_args=arguments,
         add_generation_prompt=chat.add_generation_prompt is not False,
     )
+
+
+def _tools(chat: ChatBody) -> tuple[Definition, ...]:
+    return () if chat.tool_choice == "none" else functions(chat.tools)
 
 
 def _message(message: ChatMessage) -> Message:
@@ -151,7 +155,7 @@ def _max_tokens(chat: ChatBody) -> int | None:
 
 def _constraint(chat: ChatBody) -> Constraint | None:
     found = list(_constraints(chat))
-    if forced(chat.tool_choice, functions(chat.tools)):
+    if forced(chat.tool_choice, _tools(chat)):
         # The worker makes one from the schemas of the tools, in the way in which the model writes calls.
         found.insert(0, ("tool_choice", Constraint("json_object")))
         if len(found) == 1:
