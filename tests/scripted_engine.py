@@ -44,6 +44,8 @@ class Script:
     """After so many pieces the `error` comes, or the connection breaks."""
     hang: bool = False
     """At `stop_at`, wait for the client to leave instead."""
+    manages: bool = True
+    """Whether it knows what conversations are."""
     version: str = __version__
     protocol: int = address.PROTOCOL
     token: str | None = None
@@ -76,6 +78,11 @@ class ScriptedEngine(ThreadingHTTPServer):
     @property
     def port(self) -> int:
         return int(self.server_address[1])
+
+    @property
+    def last_asked(self) -> dict[str, Any]:
+        """The body of the newest chat request."""
+        return [body for path, body in self.requests if path == "/v1/chat/completions"][-1]
 
     @property
     def asked(self) -> dict[str, Any]:
@@ -137,6 +144,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == "/fireside/stop":
             self._answer({"stopping": True})
             self.server.stopped.set()
+        elif self.path == "/fireside/cache/forget" and not self.server.script.manages:
+            self._fail(404, {"code": "not_found", "message": f"No {self.path}."})
         elif self.path == "/fireside/unload" and body["model"] not in self.server.loaded:
             self._fail(404, {"code": "model_not_found", "message": f"No model {body['model']}."})
         else:

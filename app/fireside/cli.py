@@ -25,11 +25,15 @@ class Command(NamedTuple):
 COMMANDS = {
     "run": Command("run", "answer one prompt, from the arguments, files and standard input"),
     "chat": Command("chat", "chat in the terminal; --plain without a drawn screen"),
+    "ls": Command("ls", "list the conversations"),
+    "show": Command("show", "show a conversation, or the code of its last answer"),
+    "search": Command("search", "search all conversations"),
+    "export": Command("export", "write conversations as Markdown or JSON"),
+    "rm": Command("rm", "remove conversations for good"),
     "serve": Command("serve", "run the engine in the foreground, with its API for editors"),
     "ps": Command("ps", "show the engine and its loaded models"),
     "stop": Command("stop", "unload a model, or stop the engine"),
     "models": Command("models", "list the models that can be asked"),
-    "ls": Command("models", "the same as models"),
     "doctor": Command("doctor", "check this installation and this machine"),
 }
 
@@ -67,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from fireside.terminal import abandon_stdout, claim_streams
 
     words = list(sys.argv[1:] if argv is None else argv)
-    as_json = "--json" in words
+    as_json = "--json" in words or "--ndjson" in words
     claim_streams()
     try:
         return _dispatch(words)

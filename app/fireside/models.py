@@ -32,6 +32,11 @@ class ModelChoice:
                 raise Failure(f"Not a model file: {self.name}", ExitCode.MODEL, code="not_a_model")
             self._path = path.resolve()
 
+    @property
+    def lasting_name(self) -> str:
+        """What names the same model in another engine and another directory."""
+        return self.name if self._path is None else str(self._path)
+
     def resolve(self, client: EngineClient) -> str:
         """The name to ask the engine for; a file is made known to it first. Raises EngineFailure."""
         if self._path is None:

@@ -66,3 +66,20 @@ def describe(chunk: JsonObject, *, blocks: bool = True) -> str | None:
         fraction = float(state.get("fraction") or 0)
         return f"loading {state.get('model', 'the model')}: {state.get('step', '')} {fraction:.0%}"
     return None
+
+
+def event_of(chunk: JsonObject) -> list[JsonObject]:
+    """What a chunk says, as the lines of `--ndjson`; nothing for its formalities."""
+    found: list[JsonObject] = []
+    if prefill := prefill_of(chunk):
+        event: JsonObject = {"event": "progress", **prefill._asdict()}
+        found.append(event)
+    state = chunk.get("fireside")
+    if isinstance(state, dict) and state.get("stage"):
+        found.append({"event": str(state["stage"]), **{k: v for k, v in state.items() if k != "stage"}})
+    for choice in chunk.get("choices") or ():
+        delta = choice.get("delta") or {}
+        for name, event_name in (("reasoning_content", "thinking"), ("content", "text")):
+            if delta.get(name):
+                found.append({"event": event_name, "text": delta[name]})
+    return found

@@ -10,21 +10,22 @@ import time
 from collections.abc import Callable
 
 from fireside import engine_process
+from fireside.account import Ending
 from fireside.answer import Answer
 from fireside.arguments import did_you_mean
 from fireside.client import EngineClient, EngineFailure
 from fireside.exit_codes import ExitCode
 from fireside.failure import Failure, from_engine
 from fireside.models import ModelChoice
-from fireside.streaming import STREAM_OPTIONS, stream_answer
+from fireside.recording import Recording
+from fireside.streaming import STREAM_OPTIONS, Display, stream_answer
 from fireside.terminal import Narrator, Output
-from fireside.wire import JsonObject
 
 REPEAT_AFTER = 30.0
 """Seconds between two lines about the same wait; a screen reader speaks each of them."""
 
 _HELP = """\
-/new            forget this conversation
+/new            begin a new conversation; this one stays saved
 /model NAME     ask another model; without a name, tell which
 /system TEXT    set the system prompt; without text, take it away
 /help           these lines
@@ -54,12 +55,11 @@ class LineNarrator(Narrator):
 class Repl:
     """One conversation."""
 
-    def __init__(self, choice: ModelChoice, system: str, read_line: Callable[[str], str]) -> None:
+    def __init__(self, recording: Recording, choice: ModelChoice, read_line: Callable[[str], str]) -> None:
+        self._recording = recording
         self._choice = choice
-        self._system = system
         self._read_line = read_line
         """Takes a prompt, gives a line; EOFError at the end."""
-        self._turns: list[JsonObject] = []
         self._output = Output()
         self._narrator = LineNarrator()
 
@@ -91,12 +91,12 @@ class Repl:
         rest = rest.strip()
         match word:
             case "/new":
-                self._turns.clear()
+                self._recording = self._recording.anew()
                 self._say("A new conversation.")
             case "/model":
                 self._change_model(rest)
             case "/system":
-                self._system = rest
+                self._recording.conversation.system = rest
                 self._say("The system prompt is set." if rest else "No system prompt.")
             case "/help":
                 self._say(_HELP)
@@ -113,26 +113,25 @@ class Repl:
             self._complain(failure)
 
     def _ask(self, text: str) -> None:
-        self._turns.append({"role": "user", "content": text})
-        answer = Answer()
+        answer, recording = Answer(), self._recording
+        messages = recording.messages(text, (), None)
+        ending: Ending = "failed"
         try:
             endpoint = engine_process.connect(status=self._narrator.status, note=self._narrator.note)
             client = EngineClient(endpoint)
-            system = [{"role": "system", "content": self._system}] if self._system else []
-            body = {"model": self._choice.resolve(client), "messages": [*system, *self._turns], **STREAM_OPTIONS}
+            extension = {"fireside": recording.extension()}
+            body = {"model": self._choice.resolve(client), "messages": messages, **STREAM_OPTIONS, **extension}
             self._output.write("Model: ")
-            stream_answer(client, body, answer, self._narrator, self._output)
+            stream_answer(client, body, answer, self._narrator, Display(self._narrator, self._output))
+            ending = "stop"
         except KeyboardInterrupt:
+            ending = "stopped"
             self._say("\nStopped.")
         except EngineFailure as failure:
             self._complain(from_engine(failure))
         except Failure as failure:
             self._complain(failure)
-        if answer.is_empty:
-            # A question without an answer would stand before the next one as if it had been heard.
-            self._turns.pop()
-        else:
-            self._turns.append({"role": "assistant", "content": answer.text})
+        recording.keep(answer, ending, self._choice.name, {}, self._narrator)
 
     def _say(self, text: str) -> None:
         self._output.write(f"{text}\n")

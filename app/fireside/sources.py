@@ -6,7 +6,7 @@ import json
 import stat
 from pathlib import Path
 
-from fireside import stdin
+from fireside import schema_words, stdin
 from fireside.arguments import usage_error
 from fireside.exit_codes import ExitCode
 from fireside.failure import Failure
@@ -49,9 +49,19 @@ def text_or_file(value: str, narrator: Narrator) -> str:
     return read_file(value[1:], narrator) if value.startswith("@") else value
 
 
-def schema(value: str, narrator: Narrator) -> object:
-    """A JSON schema: in place, `@FILE`, or the name of a file."""
+def schema(value: str, narrator: Narrator, *, multi: bool = False) -> object:
+    """A JSON schema: in place, as words, `@FILE`, or the name of a file. `multi` makes it one of a list of such."""
+    parsed = _schema(value, narrator)
+    return schema_words.many(parsed) if multi else parsed
+
+
+def _schema(value: str, narrator: Narrator) -> object:
     in_place = value.lstrip().startswith("{") or value.strip() in ("true", "false")
+    if not in_place and not value.startswith("@") and schema_words.looks_like_one(value) and not is_regular(value):
+        try:
+            return schema_words.parse(value)
+        except ValueError as cause:
+            raise usage_error(f"--schema: {cause}.") from cause
     source = value if in_place else read_file(value.removeprefix("@"), narrator)
     try:
         parsed: object = json.loads(source)

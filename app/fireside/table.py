@@ -35,3 +35,8 @@ def duration(seconds: float | None) -> str:
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.0f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"
+
+
+def ago(seconds: float) -> str:
+    """How long since, e.g. `3 h ago`; a clock that was put back is no reason to tell of the future."""
+    return "now" if seconds < 5 else f"{duration(seconds)} ago"

@@ -112,6 +112,10 @@ class Narrator:
         self.clear()
         self._write(clean(text) + "\n")
 
+    def write_raw(self, text: str) -> None:
+        """Text that stays and may be a part of a line. It must not hold terminal control."""
+        self._write(text)
+
     def _write(self, text: str) -> None:
         if self._gone:
             return

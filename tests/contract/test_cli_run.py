@@ -83,6 +83,21 @@ CASES = [
     ),
     Case("no JSON", ("run", "--schema", "true", "hi"), Script(text=["{]"]), 1, b"{]\n", ("not valid JSON",)),
     Case("JSON", ("run", "--schema", '{"type":"object"}', "hi"), Script(text=['{"a"', ":1}"]), 0, b'{"a":1}\n'),
+    Case("words for a schema", ("run", "--schema", "name, age:ent", "hi"), Script(), 2, b"", ("unknown type “ent”",)),
+    Case("code", ("run", "-x", "sql", "hi"), Script(text=["So:\n```py\n1\n```\n```sql\n2", "\n```"]), 0, b"2\n"),
+    Case("any code", ("run", "hi", "-x"), Script(text=["So:\n```py\n1\n```\n```sql\n2\n```"]), 0, b"1\n"),
+    Case("no code", ("run", "hi", "-x"), Script(text=["None."]), 1, b"", ("no code block", "fireside show last")),
+    Case("thinking", ("run", "hi"), Script(text=["<thi", "nk>hm</think>\n\nSo."]), 0, b"So.\n"),
+    Case(
+        "shown thinking",
+        ("run", "--thinking", "show", "hi"),
+        Script(text=["<think>h\x1b[1mm</th", "ink>So."]),
+        0,
+        b"So.\n",
+        ("hm\n\n",),
+    ),
+    Case("two forms", ("run", "--json", "--ndjson", "hi"), Script(), 2, b"", ("not allowed with",)),
+    Case("many of nothing", ("run", "--multi", "hi"), Script(), 2, b"", ("--multi needs --schema",)),
     Case("nothing to ask", ("run",), Script(), 2, b"", ("nothing to ask",)),
     Case("two shapes", ("run", "--schema", "{}", "--regex", "a", "x"), Script(), 2, b"", ("not allowed with",)),
     Case("no number", ("run", "-t", "nan", "hi"), Script(), 2, b"", ("'nan' is no number",)),
@@ -166,13 +181,26 @@ def test_json_is_one_object_with_everything() -> None:
         done = fireside("run", "--json", "--stats", "hi")
     assert done.code == 0
     answer = json.loads(done.out)
-    assert list(answer) == ["text", "model", "finish_reason", "usage", "timings", "fireside"]
+    assert list(answer) == ["text", "model", "finish_reason", "usage", "timings", "fireside", "conversation_id"]
     assert answer["text"] == "".join(TEXT)
     assert answer["finish_reason"] == "stop"
     assert answer["usage"]["prompt_tokens_details"] == {"cached_tokens": 4}
     assert answer["timings"]["predicted_n"] == len(TEXT)
     assert done.out.count(b"\n") == 1
     assert b"\x1b" not in done.out + done.err
+
+
+def test_ndjson_is_an_event_in_each_line() -> None:
+    script = Script(["<think>hm</think>", "a\x9b"], loading=[("reading", 0.5)], progress=[(10, 4, 8)])
+    with serving(script):
+        done = fireside("run", "--ndjson", "hi")
+    events = [json.loads(line) for line in done.out.splitlines()]
+    assert [event.pop("event") for event in events] == ["loading", "progress", "text", "text", "done"]
+    assert events[0] == {"model": "tiny", "step": "reading", "fraction": 0.5}
+    assert (events[1]["cached"], events[1]["processed"], events[1]["total"]) == (4, 8, 10)
+    assert (events[-1]["text"], events[-1]["reasoning"]) == ("a\x9b", "hm")
+    assert b"\x9b" not in done.out
+    assert done.err == b""
 
 
 @pytest.mark.parametrize(
@@ -203,6 +231,8 @@ def test_what_was_asked_for_is_what_is_sent(tmp_path: Path) -> None:
     )
     with serving() as engine:
         assert fireside(*words.split(), cwd=tmp_path).code == 0
+    name = engine.asked["fireside"].pop("conversation")
+    assert fireside("show", name).code == 0
     assert engine.asked == {
         "model": "Tiny",
         "messages": [{"role": "system", "content": "Be brief.\n"}, {"role": "user", "content": "why is it -so?"}],
@@ -218,19 +248,21 @@ def test_what_was_asked_for_is_what_is_sent(tmp_path: Path) -> None:
         "stop": ["END", ";"],
         "keep_alive": "5m",
         "grammar": 'root ::= "a"',
-        "fireside": {"deterministic": True},
+        "fireside": {"deterministic": True, "save": True},
     }
 
 
 def test_nothing_is_sent_that_was_not_asked_for() -> None:
     with serving() as engine:
-        fireside("run", "hi")
+        fireside("run", "--no-save", "hi")
+    assert len(engine.asked["fireside"].pop("conversation")) <= 128
     assert engine.asked == {
         "model": "",
         "messages": [{"role": "user", "content": "hi"}],
         "stream": True,
         "stream_options": {"include_usage": True},
         "return_progress": True,
+        "fireside": {"save": False},
     }
 
 
@@ -247,7 +279,8 @@ def test_constraints_that_are_no_openai_travel_in_the_extension(tmp_path: Path) 
     with serving() as engine:
         fireside("run", "--grammar", "answer.lark", "hi", cwd=tmp_path)
         fireside("run", "--regex", "[ab]+", "hi")
-    assert [body["fireside"] for _, body in engine.requests] == [{"lark": "start: /a/"}, {"regex": "[ab]+"}]
+    assert [body["fireside"].get("lark") for _, body in engine.requests] == ["start: /a/", None]
+    assert [body["fireside"].get("regex") for _, body in engine.requests] == [None, "[ab]+"]
 
 
 def test_the_environment_names_the_default_model() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from cli_driver import serving
 from fireside.models import ModelChoice
+from fireside.recording import Recording
 from fireside.repl import LineNarrator, Repl
 from scripted_engine import Script, ScriptedEngine
 
@@ -22,7 +23,9 @@ def talk(*lines: str | type[BaseException]) -> None:
             return line
         raise line
 
-    Repl(ModelChoice("tiny"), "Be brief.", _read).run()
+    recording = Recording()
+    recording.conversation.system = "Be brief."
+    Repl(recording, ModelChoice("tiny"), _read).run()
 
 
 def messages(engine: ScriptedEngine, number: int) -> list[tuple[str, str]]:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tui_fake import FakeEngine, Script
 
 from fireside.progress import Prefill
+from fireside.thinking import Piece, ThinkSplitter
 from fireside.tui.reply import Loading, Reply
-from fireside.tui.thinking import Piece, ThinkSplitter
 
 
 def content(text: str, **more: Any) -> dict[str, Any]:

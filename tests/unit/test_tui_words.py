@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from textual.content import Content
 
+from fireside import wording
+from fireside.account import Account
 from fireside.progress import Prefill
-from fireside.tui import commands, wording
+from fireside.tui import commands
 from fireside.tui.chat_settings import ChatSettings
-from fireside.tui.reply import Account, Loading
+from fireside.tui.reply import Loading
 from fireside.tui.screen_text import ScreenText, on_one_line, on_screen
 from fireside.tui.status_line import Phase, StatusView, gauge, status_line
 from fireside.tui.widgets.waiting import loading, reading
@@ -72,7 +74,19 @@ def test_numbers_in_words(words: str, expected: str) -> None:
 
 
 def test_the_why_line() -> None:
-    account = Account("m", "length", "", 1024, 31, 212, False, 41.8, True, 40, 31, 1500.0, 0.0, 7)
+    account = Account(
+        model="m",
+        ending="length",
+        cached=1024,
+        prefilled=31,
+        generated=212,
+        rate=41.8,
+        exact=True,
+        drafted=40,
+        accepted=31,
+        load_ms=1500.0,
+        seed=7,
+    )
     assert wording.why(account) == [
         "m",
         "loaded in 2 s",
@@ -181,3 +195,12 @@ def test_request_bodies() -> None:
     fresh = {ChatSettings(seed=5).body(messages, new_seed=True)["seed"] for _ in range(8)}
     assert fresh != {5}
     assert "temperature" not in ChatSettings().body(messages)
+
+
+def test_where_the_known_part_of_a_prompt_was_and_what_it_won() -> None:
+    account = Account(cached=1000, cached_disk=600, cached_ram=300, prefilled=100, read_rate=50.0)
+    assert wording.why(account) == ["100 from cache + 300 from RAM + 600 from disk + 100 read", "20 s won"]
+    few = Account(cached=1000, cached_disk=1000, prefilled=3, cache_reason="The system prompt changed.")
+    assert wording.why(few) == ["1,000 from disk + 3 read", "The system prompt changed"]
+    assert wording.why(few, 100.0)[1] == "10 s won"
+    assert wording.why(Account(cached=5, cached_ram=9, cached_disk=9, prefilled=0)) == ["5 from disk + 0 read"]

@@ -8,6 +8,7 @@ from fireside import settings, sources
 from fireside.arguments import Parser, usage_error
 from fireside.exit_codes import ExitCode
 from fireside.models import ModelChoice
+from fireside.recording import Recording
 from fireside.terminal import Narrator, Output
 
 
@@ -15,20 +16,32 @@ def main(words: Sequence[str]) -> ExitCode:
     parser = Parser("chat", "Chat in the terminal.")
     parser.add_argument("model", nargs="?", metavar="MODEL", help="a model's name, or the path of a .gguf file")
     parser.add_argument("-m", "--model", dest="option", metavar="MODEL", help="the same")
-    parser.add_argument("-s", "--system", metavar="TEXT|@FILE", default="", help="the system prompt")
+    parser.add_argument("-s", "--system", metavar="TEXT|@FILE", help="the system prompt")
     parser.add_argument(
         "--plain", action="store_true", help="linear text: nothing is drawn, for screen readers and pipes"
     )
+    parser.add_argument(
+        "-c",
+        "--resume",
+        nargs="?",
+        const="last",
+        metavar="ID",
+        help="go on with the last conversation, or with this one; the beginning of its id is enough",
+    )
+    parser.add_argument("--no-save", dest="save", action="store_false", help="keep nothing of it")
     args = parser.read(words)
-    choice = ModelChoice(args.option or args.model)
-    system = sources.text_or_file(args.system, Narrator())
+    system = None if args.system is None else sources.text_or_file(args.system, Narrator())
     if args.plain or settings.wants_plain():
         from fireside.repl import Repl, read_line
 
-        Repl(choice, system, read_line).run()
+        recording = Recording(args.resume, save=args.save)
+        if system is not None:
+            recording.conversation.system = system
+        Repl(recording, recording.choice(args.option or args.model), read_line).run()
         return ExitCode.OK
     if not Output().is_terminal:
         raise usage_error("The chat needs a terminal.", hint="`fireside chat --plain` works in a pipe.")
     from fireside.tui.app import run
 
-    return ExitCode(run(choice.name, system))
+    choice = ModelChoice(args.option or args.model)
+    return ExitCode(run(choice.name, system or ""))

@@ -12,9 +12,9 @@ from functools import partial
 
 from textual.widget import Widget
 
+from fireside.thinking import Piece
 from fireside.tui.generation import Generation, Result
 from fireside.tui.state import ChatState
-from fireside.tui.thinking import Piece
 from fireside.tui.transcript import Conversation
 from fireside.tui.widgets.message import AnswerMessage, Notice, UserMessage
 from fireside.tui.widgets.prompt import Prompt

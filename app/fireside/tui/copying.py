@@ -10,7 +10,7 @@ from pathlib import Path
 from fireside.tui import clipboard
 from fireside.tui.screen_text import on_one_line, on_screen
 from fireside.tui.source import code_blocks
-from fireside.tui.wording import plural
+from fireside.wording import plural
 
 
 @dataclass(frozen=True, slots=True)

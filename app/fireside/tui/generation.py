@@ -12,11 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from fireside.account import Account
 from fireside.failure import Failure
 from fireside.progress import Prefill
+from fireside.thinking import Piece
 from fireside.tui.engine import Engine
-from fireside.tui.reply import Account, Loading, Reply
-from fireside.tui.thinking import Piece
+from fireside.tui.reply import Loading, Reply
 from fireside.wire import JsonObject
 
 

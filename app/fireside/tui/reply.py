@@ -7,11 +7,12 @@ another version may send more than this one knows.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+from fireside.account import Account, Ending, number_in
 from fireside.progress import Prefill, prefill_of
-from fireside.tui.thinking import Piece, ThinkSplitter
+from fireside.thinking import Piece, ThinkSplitter
 
 RATE_WINDOW = 3.0
 """Seconds of the stream that the live speed looks at."""
@@ -27,37 +28,6 @@ class Loading:
     step: str
     fraction: float | None
     """Of the step; None if it is not known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Where an answer came from and what it cost; None where nobody said."""
-
-    model: str = ""
-    ending: Literal["stop", "length", "stopped", "failed"] = "stop"
-    """`stopped` is the reader's wish, `failed` an error."""
-    reason: str = ""
-    """One sentence of the engine about the route; empty if there was no choice."""
-    cached: int | None = None
-    prefilled: int | None = None
-    generated: int | None = None
-    counted_here: bool = False
-    """`generated` and `rate` were counted by this program from pieces, not reported by the engine."""
-    rate: float | None = None
-    """Generated tokens per second."""
-    exact: bool | None = None
-    drafted: int = 0
-    accepted: int = 0
-    load_ms: float = 0.0
-    queue_ms: float = 0.0
-    seed: int | None = None
-
-    @property
-    def context(self) -> int | None:
-        """Tokens the conversation holds after this answer."""
-        if self.prefilled is None or self.cached is None:
-            return None
-        return self.cached + self.prefilled + (self.generated or 0)
 
 
 @dataclass(slots=True)
@@ -92,7 +62,9 @@ class Reply:
         if isinstance(extension, dict):
             if extension.get("stage") == "loading":
                 self.stage = Loading(
-                    str(extension.get("model") or ""), str(extension.get("step") or ""), _number(extension, "fraction")
+                    str(extension.get("model") or ""),
+                    str(extension.get("step") or ""),
+                    number_in(extension, "fraction"),
                 )
             else:
                 self._extension = extension
@@ -121,37 +93,16 @@ class Reply:
         """Tokens in the context so far, as far as anybody said."""
         return (self._prefill.total if self._prefill else 0) + self._pieces
 
-    def account(self, ending: Literal["stop", "length", "stopped", "failed"]) -> Account:
-        timings, extension = self._timings, self._extension
+    def account(self, ending: Ending) -> Account:
+        found = Account.of(self._timings, self._extension, model=self._model, asked=self.asked, ending=ending)
         prefill = self._prefill
-        generated = _count(timings, "predicted_n")
-        rate = _number(timings, "predicted_per_second")
-        counted = generated is None and self._pieces > 0
-        if counted:
-            generated = self._pieces
-            rate = (self._pieces - 1) / (self._last - self._first) if self._last > self._first else None
-        cached = _count(timings, "cache_n")
-        prefilled = _count(timings, "prompt_n")
-        if cached is None and prefilled is None and prefill is not None:
-            cached, prefilled = prefill.cached, prefill.processed - prefill.cached
-        exact = extension.get("exact")
-        model = str(extension.get("route") or self._model)
-        return Account(
-            model=model,
-            ending=ending,
-            reason="" if model.lower() == self.asked.lower() else str(extension.get("reason") or ""),
-            cached=cached,
-            prefilled=prefilled,
-            generated=generated,
-            counted_here=counted,
-            rate=rate or None,
-            exact=exact if isinstance(exact, bool) else None,
-            drafted=_count(timings, "draft_n") or 0,
-            accepted=_count(timings, "draft_n_accepted") or 0,
-            load_ms=_number(extension, "load_ms") or 0.0,
-            queue_ms=_number(extension, "queue_ms") or 0.0,
-            seed=_count(extension, "seed"),
-        )
+        if found.cached is None and found.prefilled is None and prefill is not None:
+            found = replace(found, cached=prefill.cached, prefilled=prefill.processed - prefill.cached)
+        if found.generated is None and self._pieces:
+            span = self._last - self._first
+            rate = (self._pieces - 1) / span if span > 0 else None
+            found = replace(found, generated=self._pieces, rate=rate or None, counted_here=True)
+        return found
 
     def _feed_choice(self, choice: dict[str, Any], now: float) -> list[Piece]:
         delta = choice.get("delta") or {}
@@ -180,13 +131,3 @@ class Reply:
                 if self.thinking_started is not None and self.thinking_ended is None:
                     self.thinking_ended = now
         return pieces
-
-
-def _number(source: dict[str, Any], name: str) -> float | None:
-    value = source.get(name)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _count(source: dict[str, Any], name: str) -> int | None:
-    value = _number(source, name)
-    return None if value is None else int(value)

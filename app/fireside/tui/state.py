@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from fireside.account import Account
 from fireside.failure import Failure
 from fireside.progress import Prefill
 from fireside.tui.chat_settings import ChatSettings
 from fireside.tui.engine import Engine, Running, Status
 from fireside.tui.generation import Generation
-from fireside.tui.reply import Account, Loading
+from fireside.tui.reply import Loading
 from fireside.tui.status_line import Phase, StatusView
 from fireside.tui.transcript import Conversation
 

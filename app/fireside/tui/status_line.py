@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from textual.content import Content
 
-from fireside.tui.wording import duration, rate, short_count, size
+from fireside.wording import duration, rate, short_count, size
 
 SEPARATOR = "  "
 

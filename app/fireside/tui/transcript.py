@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fireside.tui.reply import Account
+from fireside.account import Account
 
 TITLE_LENGTH = 60
 

@@ -15,7 +15,7 @@ from textual.widgets.option_list import Option
 
 from fireside.tui.engine import Model
 from fireside.tui.screen_text import on_one_line
-from fireside.tui.wording import short_count, size
+from fireside.wording import short_count, size
 
 NOTHING = "No model is installed. Put a .gguf file into the models folder, or start with `fireside chat FILE.gguf`."
 

@@ -8,15 +8,16 @@ from textual.content import Content
 from textual.events import Resize
 from textual.widgets import Static
 
+from fireside.account import Account
 from fireside.failure import Failure
 from fireside.progress import Prefill
-from fireside.tui.reply import Account, Loading
+from fireside.thinking import Piece
+from fireside.tui.reply import Loading
 from fireside.tui.screen_text import ScreenText, on_screen
-from fireside.tui.thinking import Piece
 from fireside.tui.widgets.stream_markdown import StreamMarkdown
 from fireside.tui.widgets.thought import Thought
 from fireside.tui.widgets.waiting import WaitingLine
-from fireside.tui.wording import pack, why
+from fireside.wording import pack, why
 
 EMPTY = "The model ended without a word."
 

@@ -11,7 +11,7 @@ from textual.events import Click
 from textual.timer import Timer
 from textual.widgets import Static
 
-from fireside.tui.wording import duration
+from fireside.wording import duration
 
 REFRESH = 0.5
 """Seconds between two updates of thinking in progress."""

@@ -23,7 +23,7 @@ from textual.widgets import Static
 
 from fireside.tui.widgets.message import AnswerMessage, Notice
 from fireside.tui.widgets.welcome import Welcome
-from fireside.tui.wording import plural
+from fireside.wording import plural
 
 MOST_MOUNTED = 30
 """Messages that stay mounted; each has several widgets, and each costs at every change of the layout."""

@@ -11,7 +11,7 @@ from textual.widget import Widget
 from fireside.progress import Prefill
 from fireside.tui.reply import Loading
 from fireside.tui.screen_text import on_one_line
-from fireside.tui.wording import count, duration
+from fireside.wording import count, duration
 
 PATIENCE = 1.0
 """Seconds after which the line tells how long it has been."""

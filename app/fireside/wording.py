@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fireside.tui.reply import Account
+from fireside.account import Account
 
 
 def count(value: int) -> str:
@@ -58,8 +58,11 @@ def plural(n: int, word: str) -> str:
     return f"{count(n)} {word}" if n == 1 else f"{count(n)} {word}s"
 
 
-def why(account: Account) -> list[str]:
-    """Why the answer took as long as it did, in parts: what, the prompt, the answer, its promise, its end."""
+def why(account: Account, read_rate: float | None = None) -> list[str]:
+    """Why the answer took as long as it did, in parts: what, the prompt, the answer, its promise, its end.
+
+    `read_rate` is the speed at which this model read other prompts, for answers that read too little to tell.
+    """
     parts = [account.model] if account.model else []
     if account.reason:
         parts.append(account.reason.rstrip("."))
@@ -68,8 +71,11 @@ def why(account: Account) -> list[str]:
     if account.queue_ms >= 500:
         parts.append(f"waited {duration(account.queue_ms / 1e3)}")
     if account.cached is not None and account.prefilled is not None:
-        cached = f"{count(account.cached)} from cache + " if account.cached else ""
-        parts.append(f"{cached}{count(account.prefilled)} read")
+        parts.append(f"{_known(account)}{count(account.prefilled)} read")
+        if (won := account.won(read_rate)) is not None and won >= 0.5:
+            parts.append(f"{duration(won)} won")
+        if account.cache_reason:
+            parts.append(account.cache_reason.rstrip("."))
     if account.generated is not None:
         about = "≈" if account.counted_here else ""
         speed = f" at {about}{rate(account.rate)}" if account.rate else ""
@@ -81,6 +87,16 @@ def why(account: Account) -> list[str]:
     if end := _ENDINGS[account.ending]:
         parts.append(end)
     return parts
+
+
+def _known(account: Account) -> str:
+    """What of the prompt needed no reading, and where it was."""
+    if not account.cached:
+        return ""
+    disk, ram = min(account.cached_disk, account.cached), account.cached_ram
+    kept = account.cached - disk - min(ram, account.cached - disk)
+    pieces = [(kept, "from cache"), (account.cached - disk - kept, "from RAM"), (disk, "from disk")]
+    return "".join(f"{count(n)} {where} + " for n, where in pieces if n)
 
 
 def pack(parts: list[str], width: int, separator: str = " · ") -> list[str]:
