@@ -34,6 +34,7 @@ COMMANDS = {
     "ps": Command("ps", "show the engine and its loaded models"),
     "stop": Command("stop", "unload a model, or stop the engine"),
     "models": Command("models", "list the models that can be asked"),
+    "pull": Command("pull", "fetch a model by name or from the hub, or register a file"),
     "doctor": Command("doctor", "check this installation and this machine"),
 }
 

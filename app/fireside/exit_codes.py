@@ -27,7 +27,7 @@ _SENTENCES = {
     ExitCode.FAILED: "the generation failed, its answer violates --schema, or doctor found something broken",
     ExitCode.USAGE: "the command, the configuration or the request is not valid",
     ExitCode.ENGINE: "the engine cannot be reached, died, or takes no more requests now; trying again may help",
-    ExitCode.MODEL: "the model is not installed, is no GGUF, is not supported, or does not fit",
+    ExitCode.MODEL: "the model is not installed, cannot be fetched, is no GGUF, is not supported, or does not fit",
     ExitCode.CONTEXT: "the prompt does not fit the model's context",
     ExitCode.TIMEOUT: "the time of --timeout passed",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C",

@@ -224,5 +224,15 @@ def engine_command(
     return command
 
 
+def pull_command(target: str, *, quant: str = "", check: bool = False, dry_run: bool = False) -> list[str]:
+    """The command that gets a model; it tells of it on standard output as lines of JSON (models/acquire_child.py)."""
+    import sys
+
+    command = [sys.executable, "-P", "-m", "fireside_engine.models.acquire_child", f"--quant={quant}"]
+    command += ["--check"] if check else []
+    command += ["--dry-run"] if dry_run else []
+    return [*command, "--", target]
+
+
 def client_version() -> str:
     return __version__

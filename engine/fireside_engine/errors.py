@@ -7,14 +7,18 @@
     │   ├── InvalidConstraint   400  schema or grammar malformed, unsupported, or too large
     │   ├── Unauthorized        401  no key, or a wrong one
     │   ├── Forbidden           403  a web page or a foreign host name called
+    │   ├── AccessDenied        403  a model hub wants a token, or its terms accepted
     │   ├── ModelNotFound       404  no model of that name
     │   └── TooLarge            413  the body is larger than the limit
     ├── ModelError              the file's: use another model
     │   ├── NotAModel           422  not a GGUF, or truncated
     │   ├── ModelUnsupported    422  a GGUF that this llama.cpp build refuses
+    │   ├── WrongBytes          422  a download is not the file that its source describes
     │   └── TemplateFailed      422  the model's chat template refused the messages or broke a limit
     ├── MachineError            the machine's: free something, or wait
     │   ├── InsufficientMemory  503  the model does not fit what is free now
+    │   ├── NoSpace             507  the disk has no room for a download, or cannot be written
+    │   ├── NoConnection        503  a model hub cannot be reached, or the network is not to be used
     │   └── Overloaded          429  too many requests are waiting
     └── EngineError             ours: report it
         ├── WorkerCrashed       502  the process of a model died
@@ -89,6 +93,11 @@ class Forbidden(RequestError):
     status = 403
 
 
+class AccessDenied(RequestError):
+    code = "access_denied"
+    status = 403
+
+
 class ModelNotFound(RequestError):
     """Details: `model`, and `similar` when there are close names."""
 
@@ -116,6 +125,12 @@ class ModelUnsupported(ModelError):
     code = "model_unsupported"
 
 
+class WrongBytes(ModelError):
+    """Details: `expected` and `found`, checksums."""
+
+    code = "wrong_bytes"
+
+
 class TemplateFailed(ModelError):
     code = "template_failed"
 
@@ -131,6 +146,17 @@ class InsufficientMemory(MachineError):
     """Details: `need`, `free` in bytes."""
 
     code = "insufficient_memory"
+
+
+class NoSpace(MachineError):
+    """Details: `need`, `free` in bytes."""
+
+    code = "no_space"
+    status = 507
+
+
+class NoConnection(MachineError):
+    code = "no_connection"
 
 
 class Overloaded(MachineError):

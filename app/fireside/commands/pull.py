@@ -1,0 +1,105 @@
+"""`fireside pull`: fetches a model, or gives a file on this machine a name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from fireside import table
+from fireside.arguments import Parser, usage_error
+from fireside.exit_codes import ExitCode
+from fireside.failure import Failure
+from fireside.pulling import Pull, describe
+from fireside.sanitize import clean_line
+from fireside.terminal import Narrator, Output, to_json_line
+from fireside.wire import JsonObject
+
+QUIET_STEP = 30.0
+"""Seconds between two lines where no status line can be drawn."""
+
+_EPILOG = """\
+MODEL is one of:
+  NAME[:QUANT]           a model of models.toml, e.g. qwen3-4b or qwen3-4b:Q8_0
+  hf:OWNER/REPO[:WHAT]   a repository of the Hugging Face hub; WHAT is a quantization or a file
+  PATH                   a .gguf file: it stays where it is and gets a name
+
+An interrupted download goes on where it ended when the same command is given again.
+Tokens, mirrors and offline use are those of the hub's own tools: HF_TOKEN, HF_HOME, HF_ENDPOINT, HF_HUB_OFFLINE.
+"""
+
+
+def main(words: Sequence[str]) -> ExitCode:
+    parser = Parser("pull", "Fetch a model. Its name is written to standard output.", _EPILOG)
+    parser.add_argument("model", metavar="MODEL", help="what to fetch")
+    parser.add_argument("--quant", default="", metavar="QUANT", help="the quantization, e.g. Q4_K_M")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be fetched, and what else there is")
+    parser.add_argument("--check", action="store_true", help="compare the checksum of a file that is there already")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no remarks")
+    parser.add_argument("--json", action="store_true", help="tell the outcome as JSON")
+    args = parser.read(words)
+    if args.dry_run and args.check:
+        raise usage_error("Give --dry-run or --check, not both.")
+    narrator = Narrator(quiet=args.quiet)
+    with Pull(args.model, quant=args.quant, check=args.check, dry_run=args.dry_run) as pull:
+        try:
+            outcome = _follow(pull, narrator)
+        except KeyboardInterrupt:
+            pull.cancel()
+            hint = "What was fetched is kept: the same command continues."
+            raise Failure("Interrupted.", ExitCode.INTERRUPTED, hint=hint) from None
+        finally:
+            narrator.clear()
+    if args.json:
+        Output().write(to_json_line(outcome) + "\n")
+    elif outcome["event"] == "choice":
+        Output().write(render_choice(outcome))
+    else:
+        Output().write(f"{clean_line(outcome['name'])}\n")
+        narrator.note(render_outcome(outcome))
+    return ExitCode.OK
+
+
+def _follow(pull: Pull, narrator: Narrator) -> JsonObject:
+    """Show the progress; gives the last event."""
+    event: JsonObject = {}
+    told, stage = time.monotonic(), ""
+    for event in pull.events():
+        if event["event"] != "progress":
+            continue
+        line = describe(event)
+        now = time.monotonic()
+        if narrator.is_live:
+            narrator.status(line)
+        elif event["stage"] != stage or now - told >= QUIET_STEP:
+            narrator.note(line)
+            told, stage = now, event["stage"]
+    return event
+
+
+def render_outcome(outcome: JsonObject) -> str:
+    """What came of it, in sentences."""
+    name = outcome["name"]
+    word = f'"{name}"' if " " in name else name
+    if outcome["how"] == "downloaded":
+        seconds = outcome["seconds"]
+        speed = f" in {table.duration(seconds)}, {table.size(outcome['fetched'] / seconds)}/s" if seconds > 1 else ""
+        licence = f" Licence: {outcome['licence']}." if outcome["licence"] else ""
+        first = f"Fetched {table.size(outcome['fetched'])}{speed}. {outcome['reason']}{licence}"
+    else:
+        first = f"Nothing to fetch. {outcome['reason']}"
+    return f'{first}\nAsk it with: fireside run -m {word} "…"'
+
+
+def render_choice(choice: JsonObject) -> str:
+    """What would be fetched, and what else the repository has."""
+    rows = [
+        [">" if model["chosen"] else "", model["quant"] or "-", table.size(model["size"]), model["stem"]]
+        for model in choice["models"]
+    ]
+    licence = f", licence {choice['licence']}" if choice["licence"] else ""
+    if choice["there"]:
+        last = f"It is on this machine already: {choice['there']}"
+    else:
+        last = f"To fetch: {table.size(choice['missing'])}, to {choice['path']}"
+    first = f"From {choice['repo']} at {choice['commit'][:12]}{licence}"
+    return f"{clean_line(first)}\n{table.render(('', 'QUANT', 'SIZE', 'FILE'), rows)}{clean_line(last)}\n"
