@@ -60,16 +60,26 @@ class Disk:
             os.close(descriptor)
 
     def rename(self, source: Path, target: Path) -> None:
+        """A directory that somebody put in the place of the target gives way."""
         self.before("rename", target)
-        source.replace(target)
+        try:
+            source.replace(target)
+        except IsADirectoryError:
+            self.remove_tree(target)
+            source.replace(target)
 
     def remove(self, path: Path) -> bool:
-        """False if there was no such file."""
+        """A file, or a directory that somebody put in the place of one; False if there was nothing."""
         self.before("unlink", path)
         try:
             path.unlink()
         except FileNotFoundError:
             return False
+        except (IsADirectoryError, PermissionError):
+            # What unlink says of a directory depends on the system.
+            if not path.is_dir() or path.is_symlink():
+                raise
+            self.remove_tree(path)
         return True
 
     def open(self, path: Path) -> int:

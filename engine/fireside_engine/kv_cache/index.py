@@ -258,7 +258,9 @@ def _connect(path: Path, wait: float, *, create: bool = False) -> catalog.Db:
     try:
         if create:
             path.chmod(0o600)
-        for pragma in ("journal_mode = TRUNCATE", "synchronous = OFF", "secure_delete = ON", "trusted_schema = OFF"):
+        # A database that is still being made needs no journal file: if the process dies, it is removed.
+        journal = "MEMORY" if create else "TRUNCATE"
+        for pragma in (f"journal_mode = {journal}", "synchronous = OFF", "secure_delete = ON", "trusted_schema = OFF"):
             db.execute(f"PRAGMA {pragma}").close()
     except BaseException:
         db.close()

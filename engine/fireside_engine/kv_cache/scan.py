@@ -74,12 +74,12 @@ def _trusted(layout: Layout, disk: Disk, path: Path, counts: Counter[str]) -> tu
         return None
     except Doubt:
         counts["removed_doubtful"] += 1
-        remove_anything(disk, path)
+        disk.remove(path)
         return None
     except OSError as error:
         if error.errno in NO_FILE:
             counts["removed_doubtful"] += 1
-            remove_anything(disk, path)
+            disk.remove(path)
         elif error.errno in _NOT_FOR_US:
             # One file that cannot be read must not cost the others their place in the index.
             counts["unreadable"] += 1
@@ -87,14 +87,6 @@ def _trusted(layout: Layout, disk: Disk, path: Path, counts: Counter[str]) -> tu
             raise
         return None
     return written, header
-
-
-def remove_anything(disk: Disk, path: Path) -> None:
-    """A file, or a directory of files that somebody put in the place of one."""
-    if path.is_dir() and not path.is_symlink():
-        disk.remove_tree(path)
-    else:
-        disk.remove(path)
 
 
 def strangers(db: catalog.Db, layout: Layout, disk: Disk) -> list[Path]:

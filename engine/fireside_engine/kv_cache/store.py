@@ -62,6 +62,8 @@ class Store:
         self.tier = Tier(directory, budget=budget, disk=disk, clock=clock)
         self._bad: dict[tuple[Kind, bytes], None] = {}
         self._recalled: set[tuple[bytes, bytes]] = set()
+        self._suspicious = False
+        """A file was not where the index says, so others may be missing too."""
         self._lock = threading.Lock()
 
     # --- finding and reading
@@ -110,6 +112,10 @@ class Store:
     def put(self, records: Iterable[Record]) -> int:
         """Store what is not stored yet; how many files were written."""
         written = 0
+        if self._suspicious and self.tier.writing.on:
+            self._suspicious = False
+            with self.tier.quietly(self.tier.writing):
+                self.tier.sweep_strangers()
         for record in records:
             if not self.tier.writing.on:
                 self.tier.count("dropped_off")
@@ -280,6 +286,7 @@ class Store:
                 ):  # fmt: skip
                     raise Doubt("the file holds another record")
             except FileNotFoundError:
+                self._suspicious = True
                 self._remove(kind, key, "missing")
             except Doubt:
                 self._remove(kind, key, "removed_doubtful")
@@ -302,7 +309,7 @@ class Store:
         with self.tier.quietly(self.tier.writing), self.tier.change() as db:
             if (row := catalog.same(db, kind, key)) is not None:
                 catalog.remove(db, [row])
-            scan.remove_anything(self.tier.disk, self.tier.layout.file(kind, key))
+            self.tier.disk.remove(self.tier.layout.file(kind, key))
             with self._lock:
                 self._bad.pop((kind, key), None)
 

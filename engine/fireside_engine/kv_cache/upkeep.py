@@ -5,7 +5,6 @@ All raise OSError where the disk fails and Unavailable where the index cannot be
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -145,7 +144,6 @@ def _remove_bad(store: Store, row: catalog.Row) -> int:
         if now is None or now.id != row.id or _is_good(store, now):
             return 0
         catalog.remove(db, [now])
-        with contextlib.suppress(FileNotFoundError):
-            scan.remove_anything(tier.disk, tier.layout.file(row.kind, row.key))
+        tier.disk.remove(tier.layout.file(row.kind, row.key))
         tier.count("removed_doubtful")
         return now.size
