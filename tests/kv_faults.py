@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -41,10 +42,12 @@ class FaultyDisk(Disk):
 
 
 def nth(number: int, failure: BaseException) -> Callable[[str, Path], None]:
-    """Fail at the n-th operation from now, counted from 1."""
+    """Fail at the n-th operation from now, counted from 1. A process dies where the test itself is at work."""
     left = [number]
 
     def plan(_operation: str, _path: Path) -> None:
+        if isinstance(failure, Crash) and threading.current_thread() is not threading.main_thread():
+            return
         left[0] -= 1
         if left[0] == 0:
             raise failure

@@ -298,6 +298,38 @@ def test_a_write_waits_for_the_new_index(store: Store, tmp_path: Path) -> None:
     assert restored(store, text(300)) == 300
 
 
+def test_an_index_that_cannot_be_made_turns_the_tier_off_for_a_while(
+    store: Store, disk: FaultyDisk, clock: Clock, tmp_path: Path
+) -> None:
+    put(store, text(300))
+    index_file(tmp_path / "kv").unlink()
+    disk.plan = READ_ONLY
+    for _ in range(2):
+        assert restored(store, text(300)) == 0
+        assert store.tier.index.wait(10)
+    assert not store.tier.reading.on
+    disk.plan = None
+    clock.now += PAUSE
+    for _ in range(2):
+        restored(store, text(300))
+        assert store.tier.index.wait(10)
+    assert restored(store, text(300)) == 300
+
+
+def test_an_index_that_breaks_again_and_again_is_not_made_forever(store: Store, clock: Clock, tmp_path: Path) -> None:
+    for _ in range(20):
+        restored(store, text(300))
+        assert store.tier.index.wait(10)
+        for path in (tmp_path / "kv").glob("index-*.sqlite"):
+            path.write_bytes(b"noise" * 1000)
+    names = list((tmp_path / "kv").glob("index-*.sqlite"))
+    assert names[0].name < "index-000008"
+    clock.now += PAUSE
+    for _ in range(2):
+        put(store, text(300))
+    assert restored(store, text(300)) == 300
+
+
 def test_two_stores_of_one_directory_follow_each_other(tmp_path: Path) -> None:
     first, second = (Store(tmp_path / "kv", budget=1 << 30) for _ in range(2))
     put(first, text(600))
