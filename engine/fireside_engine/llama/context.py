@@ -32,6 +32,8 @@ class ContextOptions:
     n_threads: int
     type_k: str = "f16"
     type_v: str = "f16"
+    swa_full: bool = False
+    """Layers with a sliding window keep every token, so that a slot can be cut anywhere; costs their whole KV."""
 
 
 def parameters(options: ContextOptions) -> Any:
@@ -49,7 +51,7 @@ def parameters(options: ContextOptions) -> Any:
     params.type_k = KV_TYPES[options.type_k]
     params.type_v = KV_TYPES[options.type_v]
     params.kv_unified = False
-    params.swa_full = False
+    params.swa_full = options.swa_full
     params.no_perf = True
     return params
 
