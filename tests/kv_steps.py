@@ -13,14 +13,17 @@ from fireside_engine.llama.model import Model
 KV = {"f16": ("f16", "f16"), "q8_0": ("q8_0", "q8_0"), "deterministic": ("f16", "bf16")}
 
 
-def make_context(model: Model, n_ctx: int, kv: str = "f16", *, n_slots: int = 3, swa_full: bool = False) -> Context:
+def make_context(
+    model: Model, n_ctx: int, kv: str = "f16", *, n_slots: int = 3, n_threads: int = 1, swa_full: bool = False
+) -> Context:
+    """One thread by default: threads wait for each other after every operation, which tiny models do little else."""
     type_k, type_v = KV[kv]
     options = ContextOptions(
         n_ctx=n_ctx,
         n_slots=n_slots,
         n_batch=512,
         n_outputs=n_slots,
-        n_threads=2,
+        n_threads=n_threads,
         type_k=type_k,
         type_v=type_v,
         swa_full=swa_full,

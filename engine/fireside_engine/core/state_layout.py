@@ -151,7 +151,7 @@ def _size(layout: Layout, count: int, n_stream: int, *, with_rows: bool) -> int:
 def _parse(data: Bytes, at: int, shape: str, count: int, n_stream: int, ext: int) -> Iterator[Layout]:
     """All ways to read the rest of `data` as the parts named in `shape`, to the last byte."""
     if shape.startswith("R"):
-        recurrent = _recurrent(data, at)
+        recurrent = _recurrent(data, at, count)
         if recurrent is not None:
             yield Layout(None, None, recurrent)
         return
@@ -205,12 +205,12 @@ def _sections(data: Bytes, at: int, n: int, count: int) -> tuple[tuple[Section, 
     return tuple(found), at
 
 
-def _recurrent(data: Bytes, at: int) -> Recurrent | None:
+def _recurrent(data: Bytes, at: int, count: int) -> Recurrent | None:
     """Sections of R, then of S, of the layers that are recurrent: two for each, to the end of the data."""
     if at + _RECURRENT.size > len(data):
         return None
-    cells, _position, ids, s_trans, n_layer = _RECURRENT.unpack_from(data.data, at)
-    if (cells, ids, s_trans) != (1, 0, 0) or n_layer > _MAX_LAYERS:
+    cells, position, ids, s_trans, n_layer = _RECURRENT.unpack_from(data.data, at)
+    if (cells, position, ids, s_trans) != (1, count - 1, 0, 0) or n_layer > _MAX_LAYERS:
         return None
     at += _RECURRENT.size
     found: list[Section] = []
