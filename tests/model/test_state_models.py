@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fireside_engine.core.state_rows import MemoryClass
 from fireside_engine.llama.model import Model
-from fireside_engine.llama.state import MemoryClass, StateAccess
+from fireside_engine.llama.state import StateAccess
 from kv_steps import greedy, make_context, prefill, random_tokens, used
 
 pytestmark = pytest.mark.model

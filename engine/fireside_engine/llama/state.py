@@ -3,8 +3,9 @@
 What llama.cpp 0c1e57098 does, as proven by tests/contract/test_state.py and tests/model/test_state_models.py:
 
 * Slots are streams of their own, so `seq_cp` of a part aborts the process. A range of tokens is therefore cut from the
-  state of the whole sequence, and a restored sequence is one spliced state: rows, then window and recurrent state, as
-  llama.cpp itself would have written it. One call sets it, so that there is no time at which only a part is there.
+  state of the whole sequence, and a restored sequence is one spliced state, as llama.cpp itself would have written it.
+* Windows are rings of cells, and attention sums in the order of cells. A restored window goes into the cells where
+  computing would have put it; see `_set_ring`.
 * Rows are stored after RoPE, so a row is valid at its own position only, and only with everything before it.
 * llama.cpp checks sizes and types, not content. Whoever calls `restore` has verified a checksum of what is given;
   sizes, headers and positions are checked here, because a wrong position is accepted there, or aborts the process.
