@@ -31,6 +31,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path / "home"
     directory.mkdir()
     monkeypatch.setenv("FIRESIDE_HOME", str(directory))
+    monkeypatch.setenv("FIRESIDE_OTHER_STORES", "0")
     for name in ("FIRESIDE_MODEL", "FIRESIDE_API_KEY", "NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     return directory

@@ -226,6 +226,26 @@ def test_a_waiting_pull_goes_on_where_a_killed_one_ended(hub: StandInHub, models
     assert hub.sent <= 1.15 * len(LAMP)
 
 
+def test_a_pulled_model_is_listed_and_removed(hub: StandInHub, models: Path) -> None:
+    """By an engine that ran before the model came."""
+    try:
+        assert NAME.encode() not in fireside("models").out
+        assert pull("-q", f"hf:{REPO}").code == 0
+        assert NAME.encode() in fireside("models").out
+        hub.answers.append(403)
+        assert pull(f"hf:{REPO}:Q8_0").code == 4
+        done = fireside("models", "rm", NAME)
+        assert (done.code, done.out) == (0, f"{NAME} is removed: 1.0 MB.\n".encode())
+        assert fireside("models", "rm", NAME).code == 4
+        assert b"Lamp-7B-Q8_0 is removed: 0 B." in fireside("models", "rm", "--unfinished").out
+        assert fireside("models", "rm", "--unfinished").out == b"There was nothing.\n"
+        assert fireside("models", "rm").code == 2
+        assert NAME.encode() not in fireside("models").out
+    finally:
+        fireside("stop")
+    assert [path for path in models.rglob("*") if path.is_file()] == []
+
+
 # --- split models
 
 

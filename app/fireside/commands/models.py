@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 
 from fireside import engine_process, table
 from fireside.arguments import Parser
@@ -12,10 +13,17 @@ from fireside.terminal import Narrator, Output, to_json_line
 from fireside.wire import JsonObject
 from fireside_engine import address
 
+SUBCOMMANDS = {"rm": "models_rm"}
+"""What may follow `fireside models`: a module for each."""
+
 
 def main(words: Sequence[str]) -> ExitCode:
+    if words and (module := SUBCOMMANDS.get(words[0])):
+        code: ExitCode = import_module(f"fireside.commands.{module}").main(words[1:])
+        return code
     epilog = (
-        "Every .gguf in the models folder is a model named by its file's name; `fireside doctor` says where that is."
+        "Every .gguf in the models folder is a model named by its file's name; `fireside doctor` says where.\n\n"
+        "fireside models rm NAME         remove a model from this machine"
     )
     parser = Parser("models", "List the models that can be asked.", epilog)
     parser.add_argument("--json", action="store_true", help="the engine's own list, as JSON")

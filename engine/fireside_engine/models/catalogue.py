@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +32,13 @@ from fireside_engine.models.describe import Describer
 from fireside_engine.models.discovery import stat_model
 from fireside_engine.models.gguf import quick_check
 from fireside_engine.models.inventory import Inventory, Row, Source, take_inventory, unique_name
+from fireside_engine.models.other_stores import Foreign, find_foreign
 
 MODEL_VARIABLE = "FIRESIDE_MODEL"
+STORES_VARIABLE = "FIRESIDE_OTHER_STORES"
+"""0: models of other programs are not looked for."""
+FRESH = 5.0
+"""Seconds that a look at other programs' stores is good for."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,8 @@ class Entry:
     path: Path
     """Of a split model, its first part."""
     source: Source
-    """ "catalogue" where models.toml knows the model, wherever its file lies."""
+    """ "catalogue" where models.toml knows the model, in the models folder or where it says; the name of a store where
+    another program keeps the file."""
     size: int
     """Bytes of all its parts."""
     details: dict[str, Any]
@@ -67,12 +74,15 @@ class Catalogue:
         self._describer = Describer()
         self._lock = threading.RLock()
         self._registered: tuple[Row, ...] = ()
+        self._foreign: tuple[Foreign, ...] = ()
+        self._look_again = float("-inf")
         self._toml = load_catalogue(packaged, user_file)
 
     def refresh(self) -> None:
         """Read models.toml and broken files anew. Raises InvalidRequest when it is malformed, and keeps what it had."""
         self._toml = load_catalogue(self._packaged, self._user_file)
         self._describer.forget_errors()
+        self._look_again = float("-inf")
 
     def list(self) -> list[Entry]:
         """Every model that is there; broken ones have `details["error"]`."""
@@ -145,7 +155,17 @@ class Catalogue:
         return load_configuration(self._config_file).settings_of((entry.name, known_as))
 
     def _inventory(self) -> Inventory:
-        return take_inventory(self.models_dir, self._toml, self._registered)
+        return take_inventory(self.models_dir, self._toml, self._registered, self._others())
+
+    def _others(self) -> tuple[Foreign, ...]:
+        """Models of other programs. Their stores may be large and change seldom, so a look is good for some seconds."""
+        now = time.monotonic()
+        with self._lock:
+            if now >= self._look_again:
+                wanted = os.environ.get(STORES_VARIABLE) != "0" and load_configuration(self._config_file).other_stores
+                self._foreign = tuple(find_foreign(os.environ, Path.home())) if wanted else ()
+                self._look_again = time.monotonic() + FRESH
+            return self._foreign
 
     def _chosen(self, name: str, where: str) -> Entry:
         """The model that the user set as the default, by name or path."""

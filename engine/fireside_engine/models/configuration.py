@@ -33,6 +33,9 @@ class Configuration(_Table):
     """The whole file."""
 
     model: str = Field(default="", description="The model to ask when none is named and FIRESIDE_MODEL is not set.")
+    other_stores: bool = Field(
+        default=True, description="Offer models of Ollama, LM Studio and the hub's cache, where they lie."
+    )
     deterministic: bool = Field(default=False, description="The same for every model that does not say otherwise.")
     models: dict[str, ModelSettings] = Field(default_factory=dict, description="Settings of models, by name.")
 

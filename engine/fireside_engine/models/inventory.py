@@ -17,9 +17,12 @@ from typing import Literal
 from fireside_engine.models import names
 from fireside_engine.models.catalogue_schema import CatalogueFile, HubSource, PackageSource, PathSource
 from fireside_engine.models.discovery import ModelFile, find_models, stat_model
+from fireside_engine.models.other_stores import Foreign
 from fireside_engine.models.starter import find_in_package
 
-Source = Literal["catalogue", "folder", "registered"]
+Source = Literal["catalogue", "folder", "registered", "ollama", "lm-studio", "hub-cache"]
+FOREIGN: tuple[Source, ...] = ("ollama", "lm-studio", "hub-cache")
+"""Those of other programs."""
 _LIKE_ENOUGH = 0.6
 
 
@@ -67,7 +70,8 @@ class Inventory:
         return tuple(sorted(own, key=lambda row: (model.quant_of(row.file.stem) != usual, -row.file.size)))
 
     def by_preference(self) -> Iterator[Row]:
-        """What to use when nobody names a model: models.toml in its order, the folder by name, last the starter."""
+        """What to use when nobody names a model: models.toml in its order, the folder by name, then the starter, and
+        last what only other programs know."""
         starters = [name for name, model in self.toml.models.items() if model.starter]
         for name in self.toml.models:
             if name not in starters:
@@ -75,6 +79,7 @@ class Inventory:
         yield from sorted((row for row in self.rows if row.source == "folder"), key=lambda row: names.key(row.name))
         for name in starters:
             yield from self.files_of(name)
+        yield from (row for row in self.rows if row.source in FOREIGN and not row.known_as)
 
     def similar(self, name: str) -> list[str]:
         """Up to three names that may have been meant, those of models that are there first."""
@@ -88,8 +93,11 @@ class Inventory:
         return [known for _, _, known in sorted(scored, key=lambda found: (found[1], -found[0], found[2]))[:3]]
 
 
-def take_inventory(models_dir: Path, toml: CatalogueFile, registered: Iterable[Row]) -> Inventory:
-    """Look at what is there. A registered file keeps its name; then a file in the folder has the right to its stem."""
+def take_inventory(
+    models_dir: Path, toml: CatalogueFile, registered: Iterable[Row], foreign: Iterable[Foreign] = ()
+) -> Inventory:
+    """Look at what is there. A registered file keeps its name; then a file in the folder has the right to its stem; a
+    file of another program is listed where it is not listed otherwise."""
     taken: set[str] = set()
     rows = []
     for row in registered:
@@ -103,6 +111,12 @@ def take_inventory(models_dir: Path, toml: CatalogueFile, registered: Iterable[R
     for known_as, path in _placed(toml):
         if file := _stat(path):
             rows.append(Row(unique_name(known_as, path, taken), file, "catalogue", known_as))
+    seen = {row.file.path.resolve() for row in rows}
+    for other in foreign:
+        real = other.path.resolve()
+        if real not in seen and (file := _stat(other.path)):
+            seen.add(real)
+            rows.append(Row(unique_name(other.name, other.path, taken), file, other.store, toml.recognise(file.stem)))
     return Inventory(toml, tuple(rows))
 
 

@@ -17,6 +17,7 @@ from fireside_engine.server.engine import Engine
 from fireside_engine.server.manage import Management
 from fireside_engine.server.model_list import ModelList
 from fireside_engine.server.openai_chat import ChatCompletions
+from fireside_engine.server.removing import Removing
 from fireside_engine.server.security import Access, Gate
 
 
@@ -24,6 +25,7 @@ def create_app(engine: Engine, access: Access, stop: Callable[[], None]) -> Star
     """`stop` is called when the owner asks the engine to leave."""
     chat = ChatCompletions(engine)
     models = ModelList(engine)
+    removing = Removing(engine)
     management = Management(engine, access.token, stop)
     app = Starlette(
         routes=[
@@ -38,6 +40,7 @@ def create_app(engine: Engine, access: Access, stop: Callable[[], None]) -> Star
             Route("/fireside/register", management.register, methods=["POST"]),
             Route("/fireside/load", management.load, methods=["POST"]),
             Route("/fireside/unload", management.unload, methods=["POST"]),
+            Route("/fireside/remove", removing.remove, methods=["POST"]),
             Route("/fireside/stop", management.stop, methods=["POST"]),
         ],
         middleware=[

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fireside_engine import errors
 from fireside_engine.models.catalogue import Catalogue, Entry
+from fireside_engine.models.names import key
 from fireside_engine.server.supervisor import Supervisor
 
 _LONGEST = 256
@@ -31,6 +32,20 @@ class Names:
         self._catalogue = catalogue
         self._supervisor = supervisor
 
+    @property
+    def catalogue(self) -> Catalogue:
+        return self._catalogue
+
+    @property
+    def models_dir(self) -> Path:
+        return self._catalogue.models_dir
+
+    async def known_exactly(self, name: str) -> Entry:
+        """The model of that name, and no default for none. Raises ModelNotFound."""
+        if not name.strip() or len(name) > _LONGEST or not name.isprintable():
+            raise errors.ModelNotFound("No model has a name like that.", hint="`fireside models` lists the models.")
+        return await asyncio.to_thread(self._exact, name)
+
     async def entries(self) -> list[Entry]:
         return await asyncio.to_thread(self._catalogue.list)
 
@@ -50,6 +65,14 @@ class Names:
     async def register(self, path: str) -> Entry:
         """Raises NotAModel or ModelNotFound."""
         return await asyncio.to_thread(self._catalogue.register, Path(path))
+
+    def _exact(self, name: str) -> Entry:
+        """Broken ones too: those most of all are removed."""
+        wanted = key(name)
+        for entry in self._catalogue.list():
+            if key(entry.name) == wanted:
+                return entry
+        return self._resolve(name)
 
     def _resolve(self, name: str) -> Entry:
         try:
