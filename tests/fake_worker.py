@@ -189,7 +189,7 @@ def load(command: protocol.Load) -> int:
     info = protocol.ModelInfo(
         architecture="fake", description="fake 1B", n_params=1, size=1, n_ctx=4096, n_ctx_train=8192, n_slots=n_slots,
         n_vocab=100, n_threads=1, kv_type="f16", exact_window=0, deterministic=command.options.deterministic,
-        has_template=True, memory=1, load_ms=1.0, build="fake",
+        has_template=True, cache="KV blocks", memory=1, load_ms=1.0, build="fake",
     )  # fmt: skip
     say(protocol.Loaded(info))
     return n_slots

@@ -14,7 +14,8 @@ import numpy as np
 
 from fireside_engine.core import sampling
 from fireside_engine.core.request import SamplingParams
-from fireside_engine.core.scheduler import Rules, Scheduler
+from fireside_engine.core.rules import Rules
+from fireside_engine.core.scheduler import Scheduler
 from fireside_engine.core.sequence import Sequence
 from fireside_engine.core.step import Drawn, Result
 from fireside_engine.worker.protocol import Happened, encode_reply

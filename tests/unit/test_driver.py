@@ -13,7 +13,8 @@ import pytest
 
 from fireside_engine.core.events import Delta, Event, Failed, Finished, FinishReason, Started
 from fireside_engine.core.request import Request, TextPrompt
-from fireside_engine.core.scheduler import Rules, Scheduler
+from fireside_engine.core.rules import Rules
+from fireside_engine.core.scheduler import Scheduler
 from fireside_engine.core.sequence import Sequence
 from fireside_engine.core.step import Result, Step
 from fireside_engine.errors import InvalidRequest

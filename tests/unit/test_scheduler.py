@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fireside_engine.core.events import Delta, Event, Failed, Finished, FinishReason, Progress, Started
-from fireside_engine.core.scheduler import Rules, Scheduler, Trimming
+from fireside_engine.core.rules import Rules, Trimming
+from fireside_engine.core.scheduler import Scheduler
 from fireside_engine.core.sequence import Sequence
 from fireside_engine.core.step import Phase
 from fireside_engine.core.window import TILE

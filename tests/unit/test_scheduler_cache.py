@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from fireside_engine.core.blocks import BLOCK
 from fireside_engine.core.events import Delta, Event, Failed, Finished, FinishReason, Started
 from fireside_engine.core.owner import Owner
+from fireside_engine.core.prefix import Fetch
+from fireside_engine.core.rules import Rules, Trimming
 from fireside_engine.core.saving import Saves
-from fireside_engine.core.scheduler import Fetch, Rules, Scheduler, Trimming
+from fireside_engine.core.scheduler import Scheduler
 from fireside_engine.core.sequence import Sequence
 from fireside_engine.core.window import TILE, last_cut
 
@@ -49,6 +51,8 @@ class Engine:
     disk: dict[bytes, list[tuple[list[int], int, bool]]] = field(default_factory=dict)
     corrupt: bool = False
     unreadable: bool = False
+    readable: int = 10**9
+    """Tokens up to the first bad block."""
 
     def __post_init__(self) -> None:
         self.start()
@@ -88,7 +92,10 @@ class Engine:
         if disk:
             for fetch in self.late:
                 payload = "corrupt" if self.corrupt else list(fetch.offer.handle)
-                self.scheduler.fetched(fetch.request_id, None if self.unreadable else payload)
+                if self.unreadable:
+                    self.scheduler.fetched(fetch.request_id, None)
+                else:
+                    self.scheduler.fetched(fetch.request_id, payload, min(fetch.n, self.readable))
             fetched, self.late = bool(self.late), []
         else:
             fetched = False
@@ -186,6 +193,16 @@ def test_a_disk_that_fails_costs_time_only(rules: Rules, trouble: str) -> None:
     setattr(engine, trouble, True)
     end = engine.ask(prompt + answer(prompt, 40) + words(20, 1))
     assert end.timings.cache_disk_n == 0
+
+
+def test_what_comes_before_a_bad_block_is_of_use() -> None:
+    engine = Engine()
+    prompt = words(900)
+    engine.ask(prompt, 40)
+    engine.start()
+    engine.readable = 512
+    end = engine.ask(prompt + answer(prompt, 40) + words(20, 1))
+    assert end.timings.cache_disk_n == 512
 
 
 def test_a_slot_lends_its_prefix_to_another_conversation() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fireside_engine.core.scheduler import Rules, Trimming
+from fireside_engine.core.rules import Rules, Trimming
+from fireside_engine.core.saving import Saves
 from fireside_engine.core.window import TILE, UNLIMITED, Probe, decode_width
 
 CONTEXT = 8192
@@ -18,6 +19,9 @@ KV_SHARE = 4
 
 BATCH = 512
 """Longest piece of a prompt: llama.cpp's own n_ubatch."""
+
+FEWEST_BETWEEN = 512
+"""Tokens between checkpoints, at least."""
 
 BYTES_PER_ELEMENT = {"f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32}
 
@@ -90,8 +94,33 @@ def choose(
     return Driving(wanted, slots, type_k, type_v)
 
 
-def rules(driving: Driving, n_ctx: int, probe: Probe, *, trimmable: bool, deterministic: bool) -> Rules:
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What can be done with the KV of a model, besides computing with it."""
+
+    copies: bool = False
+    """From one slot to another."""
+    saved: bool = False
+    """To disk and back."""
+    checkpoint: int = 0
+    """Bytes of a checkpoint, where it needs them: it cannot be resumed anywhere else."""
+    per_token: int = 0
+    """Bytes of KV for each token, checkpoints apart."""
+
+
+def checkpoint_interval(memory: Memory) -> int:
+    """Tokens between two checkpoints of a long prompt: they take at most twice the bytes of what is between them."""
+    if not memory.per_token:
+        return FEWEST_BETWEEN
+    return max(FEWEST_BETWEEN, memory.checkpoint // (2 * memory.per_token))
+
+
+def rules(
+    driving: Driving, n_ctx: int, probe: Probe, *, trimmable: bool, deterministic: bool, memory: Memory | None = None
+) -> Rules:
     """How the scheduler drives a context of `n_ctx` tokens for each slot."""
+    memory = memory or Memory()
+    generated = not deterministic or probe.window == UNLIMITED
     return Rules(
         n_slots=driving.n_slots,
         n_ctx=n_ctx,
@@ -99,7 +128,9 @@ def rules(driving: Driving, n_ctx: int, probe: Probe, *, trimmable: bool, determ
         # rounding alike.
         n_batch=TILE if deterministic and probe.window != UNLIMITED else BATCH,
         decode_width=decode_width(probe, driving.n_slots, deterministic=deterministic),
-        reuse_generated=not deterministic or probe.window == UNLIMITED,
+        reuse_generated=generated,
         trimming=Trimming.ANYWHERE if trimmable else Trimming.NEVER,
         exact=deterministic,
+        copies=memory.copies,
+        saves=Saves(memory.saved, memory.checkpoint > 0, checkpoint_interval(memory), generated),
     )

@@ -16,6 +16,8 @@ def cache_reason(sequence: Sequence) -> str:
     if divergence is None or divergence.position >= n_prompt - 1 or n_prompt - sequence.n_cached <= TILE:
         return ""
     at = divergence.position
+    if at < TILE and at < n_prompt // 4:
+        return ""
     new = b"".join(sequence.piece(int(token)) for token in sequence.prompt[at : at + SHOWN])
     known = sequence.piece(divergence.known)
     words = f"differs from what is known at token {at:,}: {_quoted(new)} where {_quoted(known)} was"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 
@@ -12,3 +13,8 @@ class Owner:
     tenant: str = ""
     conversation: str = ""
     """Empty for requests that name none."""
+
+
+def scope_of(tenant: str) -> bytes:
+    """KV is shared within it."""
+    return hashlib.blake2b(tenant.encode(), digest_size=16, person=b"fireside scope").digest()

@@ -42,6 +42,16 @@ class Offer:
     """For who reads it; nobody here looks inside."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Fetch:
+    """Read KV from disk for a sequence that has its slot; the answer comes with `Scheduler.fetched`."""
+
+    request_id: str
+    offer: Offer
+    n: int
+    """Tokens wanted; where the memory needs one, there is a checkpoint at this position."""
+
+
 @dataclass(frozen=True, slots=True)
 class Use:
     """How memory may be used again."""

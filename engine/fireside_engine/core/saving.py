@@ -38,7 +38,7 @@ def due(slot: Slot, saves: Saves, *, n_prompt: int, ended: bool) -> Cut | None:
 
     n_prompt: length of the prompt that the slot works on. ended: nothing more is computed for this conversation.
     """
-    if not saves.enabled or slot.owner is None:
+    if not saves.enabled or slot.owner is None or (slot.n < slot.retry and not ended):
         return None
     limit = slot.n if saves.generated else min(slot.n, slot.prefilled)
     if saves.checkpoints:

@@ -12,17 +12,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import replace
 from typing import Any
 
 from fireside_engine.core import settling
+from fireside_engine.core.blocks import BLOCK
 from fireside_engine.core.divergence import Divergence
 from fireside_engine.core.events import Event, Failed, Finished, FinishReason, Progress, Started
 from fireside_engine.core.explain import cache_reason
 from fireside_engine.core.owner import Owner
-from fireside_engine.core.prefix import Offer, Seat, Use, seat
-from fireside_engine.core.saving import Saves, due
+from fireside_engine.core.prefix import Fetch, Offer, Seat, restorable, seat
+from fireside_engine.core.rules import Rules, Trimming
+from fireside_engine.core.saving import due
 from fireside_engine.core.sequence import Sequence
 from fireside_engine.core.slot import Slot
 from fireside_engine.core.step import Chunk, Copy, Cut, Draw, Phase, Restore, Result, Step
@@ -36,51 +37,6 @@ PIECE_SECONDS = 0.5
 
 ALONE_SECONDS = 1.0
 """The same when nothing runs: how long a cancellation may wait, and how often progress is told."""
-
-
-class Trimming(Enum):
-    """What the model's memory allows when a slot's KV is longer than the prefix it is wanted for."""
-
-    ANYWHERE = "anywhere"
-    """Plain attention: KV can be cut after any token."""
-    NEVER = "never"
-    """Recurrent state and sliding windows: KV serves only as a whole."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """How one loaded model is driven."""
-
-    n_slots: int
-    n_ctx: int
-    """Tokens one sequence may have."""
-    n_batch: int
-    """Tokens of the longest piece of a prompt; a multiple of TILE."""
-    decode_width: int
-    """Sequences decoded in one batch."""
-    reuse_generated: bool = True
-    """KV of generated tokens may serve as part of a prompt."""
-    trimming: Trimming = Trimming.ANYWHERE
-    exact: bool = False
-    """Every text is byte for byte that of its request alone."""
-    copies: bool = False
-    """A slot's KV can be copied to another."""
-    saves: Saves = field(default_factory=Saves)
-    """How KV is saved."""
-
-    @property
-    def use(self) -> Use:
-        return Use(self.trimming is Trimming.ANYWHERE, self.reuse_generated, self.copies)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Fetch:
-    """Read KV from disk for a sequence that has its slot; the answer comes with `Scheduler.fetched`."""
-
-    request_id: str
-    offer: Offer
-    n: int
-    """Tokens wanted; where the memory needs one, there is a checkpoint at this position."""
 
 
 class Scheduler:
@@ -102,6 +58,8 @@ class Scheduler:
         self._copies: list[Copy] = []
         self._trim: dict[int, int] = {}
         self._events: list[Event] = []
+        self._ended: list[Sequence] = []
+        self._restored_now: list[tuple[Fetch, int, Owner | None]] = []
         self._uses = 0
         self._decode_credit = 0.0
         """Seconds that running sequences are owed before the next piece of a prompt."""
@@ -115,6 +73,11 @@ class Scheduler:
         if len(sequence.prompt) >= self.rules.n_ctx:
             raise ValueError(f"a prompt of {len(sequence.prompt)} tokens in a context of {self.rules.n_ctx}")
         self._waiting.append(sequence)
+
+    def cancel_all(self) -> None:
+        """End every request."""
+        for sequence in (*self._waiting, *(slot.sequence for slot in self._slots if slot.sequence is not None)):
+            self.cancel(sequence.request_id)
 
     def cancel(self, request_id: str) -> bool:
         """End a request wherever it is; its Finished event comes with the next `drain`. False if it is not here."""
@@ -134,14 +97,27 @@ class Scheduler:
         fetches, self._fetches = self._fetches, []
         return fetches
 
-    def fetched(self, request_id: str, payload: Any | None) -> None:
-        """What the disk had for a `Fetch`; None when it could not be had, which costs time and nothing else."""
+    def fetched(self, request_id: str, payload: Any | None, n: int = 0) -> None:
+        """What the disk had for a `Fetch`: KV of `n` tokens, fewer than asked for where a block was bad.
+
+        None when it could not be had, which costs time and nothing else.
+        """
         if request_id not in self._fetching:
             return
-        if payload is not None:
+        slot, fetch, divergence = self._fetching[request_id]
+        sequence = slot.sequence
+        if sequence is None:
+            raise AssertionError("KV is fetched for nobody")
+        usable = n >= fetch.n
+        if payload is not None and not usable:
+            rest = Offer(n, min(fetch.offer.prefilled, n))
+            fetch = replace(fetch, n=restorable(rest, len(sequence.prompt), self.rules.use), offer=rest)
+            usable = fetch.n > slot.n
+        if payload is not None and usable:
+            self._fetching[request_id] = (slot, fetch, divergence)
             self._restores.append((request_id, payload))
             return
-        slot, _, divergence = self._fetching.pop(request_id)
+        del self._fetching[request_id]
         self._begin(slot, divergence)
 
     def forget(self, owner: Owner | None = None, *, drop: bool = True) -> None:
@@ -153,6 +129,16 @@ class Scheduler:
                     slot.forget()
                     self._trim[slot.id] = 0
         self._cuts = [cut for cut in self._cuts if owner is not None and cut.owner != owner]
+
+    def restored(self) -> list[tuple[Fetch, int, Owner | None]]:
+        """What was brought back, how many tokens of it, and for whom; each once."""
+        restored, self._restored_now = self._restored_now, []
+        return restored
+
+    def ended(self) -> list[Sequence]:
+        """Sequences that ended in a slot, each once."""
+        ended, self._ended = self._ended, []
+        return ended
 
     def drain(self) -> list[Event]:
         """Events that arose outside of `commit`."""
@@ -255,7 +241,7 @@ class Scheduler:
             self._trim[slot.id] = keep
         slot.cut(keep)
         slot.floor = min(slot.floor, keep)
-        slot.settle_to = 0
+        slot.settle_to = slot.retry = 0
         slot.tokens[: len(sequence.prompt)] = sequence.prompt
         slot.sequence = sequence
         slot.scope, slot.owner = sequence.scope, sequence.owner
@@ -286,6 +272,7 @@ class Scheduler:
             slot.prefilled = min(fetch.offer.prefilled, restore.n)
             if self.rules.saves.checkpoints:
                 slot.state = slot.floor = restore.n
+            self._restored_now.append((fetch, restore.n, slot.owner))
         self._begin(slot, divergence, slot.n)
 
     # --- saving
@@ -299,12 +286,12 @@ class Scheduler:
                 slot.state = cut.n
 
     def _saved(self, step: Step, result: Result) -> None:
-        """What could not be taken over is tried again with the next cut."""
+        """What could not be taken over is tried again later."""
         for cut, kept in zip(step.cuts, result.kept, strict=True):
             slot = self._slots[cut.slot]
             if not kept and slot.owner == cut.owner:
                 slot.saved = min(slot.saved, cut.start)
-                slot.state = 0
+                slot.retry, slot.state = slot.n + BLOCK, 0
 
     # --- settling
 
@@ -405,6 +392,7 @@ class Scheduler:
             start = settling.begin(slot)
             if start is not None:
                 self._trim[slot.id] = start
+        self._ended.append(sequence)
         self._finish(sequence, reason)
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:

@@ -39,6 +39,9 @@ class Sequence:
     """What the disk has of the prompt (core.prefix.Offer), or None."""
     opening: str = ""
     """As in `Started`."""
+    tail: Any = None
+    """For who made the prompt: what its answer goes on from."""
+    generated: list[int] = field(default_factory=list)
 
     n_generated: int = 0
     finish: FinishReason | None = None
@@ -74,6 +77,7 @@ class Sequence:
         """Take a token in; sets `finish` when it is the last one. Returns the text it releases, if any."""
         self.last_token = now
         self.n_generated += 1
+        self.generated.append(drawn.token)
         if drawn.token in self.eog:
             return self.end(FinishReason.STOP)
         self._pending_tokens += 1

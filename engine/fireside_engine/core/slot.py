@@ -31,6 +31,8 @@ class Slot:
     """The first tokens of KV that were handed over to be saved."""
     state: int = 0
     """Position of the latest checkpoint."""
+    retry: int = 0
+    """Nothing is saved before KV is this long: the last attempt was turned down."""
     floor: int = 0
     """KV cannot be cut to less than this: what came back from a checkpoint has no past."""
     settle_to: int = 0
@@ -48,7 +50,7 @@ class Slot:
         return int(different[0]) if len(different) else n
 
     def forget(self) -> None:
-        self.n = self.prefilled = self.saved = self.state = self.floor = self.settle_to = 0
+        self.n = self.prefilled = self.saved = self.state = self.retry = self.floor = self.settle_to = 0
 
     def cut(self, length: int) -> None:
         """KV from `length` on is gone."""

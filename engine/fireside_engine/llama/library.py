@@ -7,14 +7,16 @@ failed load is told with.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import logging
 import threading
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import llama_cpp.llama_cpp as api
 
-__all__ = ["api", "build", "capture", "start"]
+__all__ = ["api", "build", "capture", "digest", "start"]
 
 _LOG_LINES = 5000
 _FAULTS = ("error", "fail", "invalid", "unsupport", "unknown")
@@ -66,6 +68,16 @@ class capture:  # noqa: N801  (used as a context manager, like a function)
         spoken = [line for line in _log if any(word in line.lower() for word in _FAULTS)]
         line = (spoken or list(_log)[-1:] or ["llama.cpp gave no reason"])[0]
         return line.split(": ", 1)[-1] if line.startswith(("llama_", "gguf_", "ggml_")) else line
+
+
+def digest() -> str:
+    """SHA-256 of the libraries' files, as hex digits: two builds of one version may round differently."""
+    folder = Path(api.__file__).parent / "lib"
+    whole = hashlib.sha256()
+    for path in sorted(folder.glob("*")):
+        if path.is_file() and ("llama" in path.name or "ggml" in path.name):
+            whole.update(hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()
 
 
 def build() -> str:

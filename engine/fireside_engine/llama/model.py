@@ -96,11 +96,17 @@ class Model:
     @property
     def trimmable(self) -> bool:
         """KV can be cut after any token: plain attention, no recurrent state, no sliding window."""
-        return not (
-            api.llama_model_is_recurrent(self.handle)
-            or api.llama_model_is_hybrid(self.handle)
-            or api.llama_model_n_swa(self.handle) > 0
-        )
+        return not self.recurrent and not self.has_window
+
+    @property
+    def has_window(self) -> bool:
+        """Some layers see a sliding window only."""
+        return int(api.llama_model_n_swa(self.handle)) > 0
+
+    @property
+    def recurrent(self) -> bool:
+        """Some layers keep a state instead of KV."""
+        return bool(api.llama_model_is_recurrent(self.handle)) or bool(api.llama_model_is_hybrid(self.handle))
 
     @property
     def generative(self) -> bool:

@@ -8,7 +8,8 @@ square of the number of matches: 14 s for a megabyte of `<|im_end|>`.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -30,6 +31,30 @@ _SPACE = " \t\n\v\f\r"
 _INT32_POINTER = ctypes.POINTER(ctypes.c_int32)
 
 
+Recall = Callable[[Sequence[str]], Mapping[str, Tokens]]
+"""Texts to the tokens that some of them are known to have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The end of a prompt, after its last control token: what an answer goes on from."""
+
+    text: str
+    before: int
+    """The control token."""
+    n: int
+    """Tokens of the text."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """A prompt as tokens."""
+
+    tokens: Tokens
+    tail: Tail | None
+    """None where the prompt has no control token."""
+
+
 class Tokenizer:
     """Immutable once made, so safe for threads. `vocab` must outlive it."""
 
@@ -48,6 +73,8 @@ class Tokenizer:
         attributes = [int(api.llama_vocab_get_attr(vocab, i)) for i in range(self.n_vocab)]
         hidden = api.LLAMA_TOKEN_ATTR_CONTROL | api.LLAMA_TOKEN_ATTR_UNKNOWN
         self._control = self._by_text(i for i, a in enumerate(attributes) if a & hidden)
+        self.controls = frozenset(i for i, a in enumerate(attributes) if a & hidden)
+        """Tokens that are no text."""
         self._defined = self._by_text(i for i, a in enumerate(attributes) if a & api.LLAMA_TOKEN_ATTR_USER_DEFINED)
         self._defined = {text: i for text, i in self._defined.items() if text not in self._control}
         self._strips_left = {i for i, a in enumerate(attributes) if a & api.LLAMA_TOKEN_ATTR_LSTRIP}
@@ -66,36 +93,57 @@ class Tokenizer:
 
         Raises InvalidRequest for text that is no text (a lone surrogate) or longer than any context.
         """
-        return _join(self._encode([(text, parse_special)]))
+        return self._encode([(text, parse_special)])[0]
 
     def encode_segments(self, segments: Iterable[Segment]) -> Tokens:
         """Tokens of a whole prompt, begun by the BOS token where the vocabulary asks for one; EOS is never added."""
-        tokens = self._encode(segments)
-        if self._adds_bos and not (tokens and tokens[0].size and tokens[0][0] == self._bos):
-            tokens.insert(0, np.array([self._bos], np.int32))
-        return _join(tokens)
+        return self.encode_prompt(segments).tokens
+
+    def encode_prompt(self, segments: Iterable[Segment], recall: Recall | None = None) -> Encoded:
+        """The same, with what a later turn needs to know.
+
+        recall: knows texts between control tokens that are to have other tokens than the tokenizer would choose.
+        """
+        tokens, tail = self._encode(segments, recall)
+        if self._adds_bos and not (len(tokens) and tokens[0] == self._bos):
+            tokens = np.concatenate((np.array([self._bos], np.int32), tokens))
+        return Encoded(tokens, tail)
+
+    def spoken(self, text: str, before: int = -1, after: int = -1) -> Tokens:
+        """Tokens of a text that stands between two control tokens (-1: none there)."""
+        # Some control tokens take the white space next to them.
+        if before in self._strips_right:
+            text = text.lstrip(_SPACE)
+        if after in self._strips_left:
+            text = text.rstrip(_SPACE)
+        return self._raw(text) if text else np.empty(0, np.int32)
 
     def has(self, text: str) -> bool:
         """A single token stands for exactly this text."""
         return text in self._control or text in self._defined or self._raw(text).size == 1
 
-    def _encode(self, segments: Iterable[Segment]) -> list[Tokens]:
-        """Text between two control tokens is tokenized as one, whatever segments it came in."""
-        tokens: list[Tokens] = []
+    def _encode(self, segments: Iterable[Segment], recall: Recall | None = None) -> tuple[Tokens, Tail | None]:
+        regions = list(self._regions(segments))
+        known = recall([text for text, *_ in regions]) if recall is not None else {}
+        parts: list[Tokens] = []
+        n_last = 0
+        for text, before, after in regions:
+            tokens = known.get(text)
+            if tokens is None:
+                tokens = self.spoken(text, before, after)
+            n_last = len(tokens)
+            parts += [tokens] if after < 0 else [tokens, np.array([after], np.int32)]
+        text, before, _ = regions[-1]
+        return _join(parts), Tail(text, before, n_last) if before >= 0 else None
+
+    def _regions(self, segments: Iterable[Segment]) -> Iterator[tuple[str, int, int]]:
+        """Texts between control tokens, with the token before and the token after each, -1 at the ends.
+
+        Text between two control tokens is tokenized as one, whatever segments it came in.
+        """
         waiting: list[str] = []
         size = 0
         last = -1
-
-        def flush(following: int) -> None:
-            text = "".join(waiting)
-            waiting.clear()
-            if last in self._strips_right:
-                text = text.lstrip(_SPACE)
-            if following in self._strips_left:
-                text = text.rstrip(_SPACE)
-            if text:
-                tokens.append(self._raw(text))
-
         for text, parse_special in segments:
             size += len(text)
             if size > MAX_TEXT:
@@ -105,12 +153,11 @@ class Tokenizer:
                 for match in self._control_pattern.finditer(text):
                     token = self._control[match.group()]
                     waiting.append(text[start : match.start()])
-                    flush(token)
-                    tokens.append(np.array([token], np.int32))
+                    yield "".join(waiting), last, token
+                    waiting.clear()
                     last, start = token, match.end()
             waiting.append(text[start:])
-        flush(-1)
-        return tokens
+        yield "".join(waiting), last, -1
 
     def _raw(self, text: str) -> Tokens:
         """Tokens of text without control tokens.

@@ -22,6 +22,7 @@ from fireside_engine.worker.protocol import (
     Beat,
     Cancel,
     Command,
+    Forget,
     Load,
     Loaded,
     LoadFailed,
@@ -39,6 +40,12 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG = 1
 _SIGKILL = 9
+
+FLUSH_SECONDS = 1.5
+"""What the disk is given for KV that waits when the process leaves."""
+
+LEAVE_SECONDS = 1.9
+"""From the end of input to the end of the process; the server waits a little longer."""
 
 log = logging.getLogger("fireside_engine.worker")
 
@@ -102,10 +109,14 @@ def _serve(command: Load, commands: BinaryIO, write: Callable[[Reply], None]) ->
     except Exception as error:
         log.exception("the model could not be loaded")
         return _give_up(write, InternalError(f"The model could not be loaded ({type(error).__name__})."))
-    driver = Driver(Scheduler(ready.rules), LlamaRunner(ready.context), ready.preparer.prepare, outbox)
+    keeper = ready.keeper
+    runner = LlamaRunner(ready.context, ready.state, keeper.keep if keeper is not None else None)
+    driver = Driver(Scheduler(ready.rules), runner, ready.preparer.prepare, outbox, keeper)
     outbox.send(Loaded(ready.info))
     threading.Thread(target=_listen, args=(commands, driver), name="inbox", daemon=True).start()
     driver.run()
+    if keeper is not None and not keeper.close(FLUSH_SECONDS):
+        log.warning("the process left before all KV was written")
     ready.close()
     return 0
 
@@ -123,9 +134,13 @@ def _listen(commands: BinaryIO, driver: Driver) -> None:
                 driver.submit(request)
             case Cancel(request_id):
                 driver.cancel(request_id)
+            case Forget(owner, drop):
+                driver.forget(owner, drop=drop)
             case Load():
                 log.error("a worker loads one model")
-    # Nobody reads the answers any more, so nothing is waited for: not the batch that runs, not the pool.
+    # Nobody reads the answers any more. KV is still saved, but a batch that runs is not waited for much longer.
+    driver.close()
+    time.sleep(LEAVE_SECONDS)
     os._exit(0)
 
 

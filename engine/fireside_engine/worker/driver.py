@@ -12,13 +12,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 from fireside_engine.core.events import Event, Failed, Finished, FinishReason, Timings
+from fireside_engine.core.owner import Owner
+from fireside_engine.core.prefix import Fetch, Offer
 from fireside_engine.core.request import Request
 from fireside_engine.core.scheduler import Scheduler
 from fireside_engine.core.sequence import Sequence
-from fireside_engine.core.step import Result, Step
+from fireside_engine.core.step import Phase, Result, Step
 from fireside_engine.errors import FiresideError, InternalError
 from fireside_engine.worker.outbox import Outbox
 from fireside_engine.worker.protocol import Beat, Happened
@@ -34,12 +37,61 @@ class Runner(Protocol):
     def execute(self, step: Step, /) -> Result: ...
 
 
+class Cache(Protocol):
+    """Where KV is kept between runs."""
+
+    def find(self, sequence: Sequence, /) -> Offer | None:
+        """What is there of a prompt. Called on threads beside decoding."""
+        ...
+
+    def fetch(self, fetch: Fetch, done: Callable[[Any | None, int], None], /) -> None:
+        """Read it; `done` gets what the runner restores, or None, and how many tokens that are. Does not block."""
+        ...
+
+    def restored(self, fetch: Fetch, n: int, owner: Owner | None, /) -> None:
+        """The first `n` tokens of it are in use."""
+        ...
+
+    def ended(self, sequence: Sequence, /) -> None:
+        """An answer is complete. Called on threads beside decoding."""
+        ...
+
+    def forget(self) -> None:
+        """Something was deleted from disk; nothing of it may come back from memory."""
+        ...
+
+
+class NoCache:
+    """KV lives in memory only."""
+
+    def find(self, _sequence: Sequence, /) -> Offer | None:
+        return None
+
+    def fetch(self, _fetch: Fetch, done: Callable[[Any | None, int], None], /) -> None:
+        done(None, 0)
+
+    def restored(self, _fetch: Fetch, _n: int, _owner: Owner | None, /) -> None:
+        return
+
+    def ended(self, _sequence: Sequence, /) -> None:
+        return
+
+    def forget(self) -> None:
+        return
+
+
 class Driver:
     """Drives one scheduler and one runner."""
 
     def __init__(
-        self, scheduler: Scheduler, runner: Runner, prepare: Callable[[Request], Sequence], outbox: Outbox
+        self,
+        scheduler: Scheduler,
+        runner: Runner,
+        prepare: Callable[[Request], Sequence],
+        outbox: Outbox,
+        cache: Cache | None = None,
     ) -> None:
+        self._cache: Cache = cache or NoCache()
         self._scheduler = scheduler
         self._runner = runner
         self._prepare = prepare
@@ -67,8 +119,13 @@ class Driver:
                 return
         self._post(lambda: self._cancel(request_id))
 
+    def forget(self, owner: Owner | None, *, drop: bool) -> None:
+        """KV was deleted from disk; see `Scheduler.forget`."""
+        self._cache.forget()
+        self._post(lambda: self._scheduler.forget(owner, drop=drop))
+
     def close(self) -> None:
-        """Leave `run` after the present step."""
+        """Leave `run` after the present step. What runs is cancelled, and its KV saved."""
         self._is_closed = True
         self._post(lambda: None)
 
@@ -83,6 +140,7 @@ class Driver:
         outcome: Sequence | FiresideError
         try:
             outcome = self._prepare(request)
+            outcome.offer = self._cache.find(outcome)
         except FiresideError as error:
             outcome = error
         except Exception as error:
@@ -105,15 +163,49 @@ class Driver:
     def run(self) -> None:
         """Until `close`. The calling thread owns the model from here on."""
         while not self._is_closed:
-            self._receive(wait=self._scheduler.n_active == 0 and self._scheduler.n_waiting == 0)
+            self._receive(wait=self._scheduler.is_idle)
             step = self._scheduler.schedule(time.perf_counter())
-            self._deliver(self._scheduler.drain())
+            self._after()
             if step is not None:
-                self._busy_since = time.perf_counter()
-                result = self._runner.execute(step)
-                self._busy_since = None
-                self._deliver(self._scheduler.commit(step, result))
+                self._execute(step)
+                self._after()
+        self._spill()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _execute(self, step: Step) -> None:
+        self._busy_since = time.perf_counter()
+        result = self._runner.execute(step)
+        self._busy_since = None
+        self._deliver(self._scheduler.commit(step, result))
+
+    def _after(self) -> None:
+        """What the scheduler wants of others."""
+        self._deliver(self._scheduler.drain())
+        for fetch in self._scheduler.fetches():
+            self._cache.fetch(fetch, partial(self._fetched, fetch.request_id))
+        for restored in self._scheduler.restored():
+            self._cache.restored(*restored)
+        for sequence in self._scheduler.ended():
+            if self._is_closed:
+                self._ended(sequence)
+            else:
+                self._pool.submit(self._ended, sequence)
+
+    def _fetched(self, request_id: str, payload: Any | None, n: int) -> None:
+        self._post(lambda: self._scheduler.fetched(request_id, payload, n))
+
+    def _ended(self, sequence: Sequence) -> None:
+        try:
+            self._cache.ended(sequence)
+        except Exception:
+            log.exception("an answer could not be remembered")
+
+    def _spill(self) -> None:
+        """The process leaves: KV of what still runs goes where the next one finds it."""
+        self._scheduler.cancel_all()
+        while (step := self._scheduler.schedule(time.perf_counter())) is not None and step.phase is Phase.SAVE:
+            self._execute(step)
+        self._after()
 
     def _receive(self, *, wait: bool) -> None:
         with self._changed:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,18 +14,21 @@ from fireside_engine import address
 from fireside_engine.core import driving
 from fireside_engine.core.answers.formats import chat_format
 from fireside_engine.core.fallback_template import chat_template
-from fireside_engine.core.scheduler import Rules
+from fireside_engine.core.rules import Rules
 from fireside_engine.core.template_text import ControlTexts
 from fireside_engine.core.window import SHORTEST_TAIL, TILE, Probe
 from fireside_engine.errors import ModelUnsupported
 from fireside_engine.hardware import cpu, memory
+from fireside_engine.kv_cache.store import Store
 from fireside_engine.llama import breakdown, exact, library
 from fireside_engine.llama.context import Context, ContextOptions
 from fireside_engine.llama.grammar import GrammarCompiler
 from fireside_engine.llama.model import Model
+from fireside_engine.llama.state import MemoryClass, StateAccess
 from fireside_engine.llama.tokenizer import Tokenizer
 from fireside_engine.models.gguf import read_header
-from fireside_engine.worker import measured
+from fireside_engine.worker import identity, measured
+from fireside_engine.worker.keeping import Keeper
 from fireside_engine.worker.prepare import Preparer
 from fireside_engine.worker.protocol import LoadOptions, ModelInfo
 from fireside_engine.worker.renderer import Renderer
@@ -38,8 +42,11 @@ class Ready:
     """A loaded model with all that requests need."""
 
     context: Context
+    state: StateAccess
     rules: Rules
     preparer: Preparer
+    keeper: Keeper | None
+    """None: KV is not kept on disk."""
     info: ModelInfo
 
     def close(self) -> None:
@@ -87,15 +94,40 @@ def load(path: Path, options: LoadOptions, report: Report) -> Ready:
             n_threads=n_threads,
             type_k=chosen.type_k,
             type_v=chosen.type_v,
+            # Cells of a sliding window are used in a ring, and the order of summation depends on where the ring
+            # stands; with room for everything it is the order of positions.
+            swa_full=options.deterministic and model.has_window,
         ),
     )
     probe = _probe(path, context, report)
     report("warming", 0.0)
+<<<<<<< HEAD
     rules = driving.rules(chosen, context.n_ctx, probe, trimmable=model.trimmable, deterministic=options.deterministic)
     form = chat_format(template.source, tokenizer.control_texts)
+=======
+    state = StateAccess(context)
+    rules = driving.rules(
+        chosen,
+        context.n_ctx,
+        probe,
+        trimmable=model.trimmable or (context.options.swa_full and not model.recurrent),
+        deterministic=options.deterministic,
+        memory=_memory(state, keeps=options.cache),
+    )
+>>>>>>> 51e7d00 (Keep KV on disk between runs and bring it back)
     preparer = Preparer(tokenizer, renderer, ControlTexts(tokenizer.control_texts), GrammarCompiler(tokenizer))
     preparer.speak(form, template.source)
     preparer.limit_to(context.n_ctx, template.stop)
+    keeper = None
+    if rules.saves.enabled:
+        keeper = Keeper(
+            Store(address.cache_dir() / "kv", budget=options.cache_budget),
+            partial(identity.parts, path, header, context, state, deterministic=options.deterministic),
+            label=path.stem,
+            has_rows=state.row_bytes > 0,
+            tokenizer=tokenizer,
+        )
+        preparer.recall_with(keeper.recall)
     info = ModelInfo(
         architecture=header.architecture,
         description=model.description,
@@ -110,6 +142,7 @@ def load(path: Path, options: LoadOptions, report: Report) -> Ready:
         exact_window=probe.window,
         deterministic=options.deterministic,
         has_template=template.origin == "model",
+        cache=_cache_words(state, keeps=options.cache),
         memory=memory.rss(os.getpid()),
         load_ms=(time.perf_counter() - started) * 1e3,
         build=library.build(),
@@ -117,7 +150,25 @@ def load(path: Path, options: LoadOptions, report: Report) -> Ready:
         step_ms=probe.seconds.get(1, 0.0) * 1e3,
         chat_format=form,
     )
-    return Ready(context, rules, preparer, info)
+    return Ready(context, state, rules, preparer, keeper, info)
+
+
+def _memory(state: StateAccess, *, keeps: bool) -> driving.Memory:
+    usable = state.memory_class is not MemoryClass.OPAQUE
+    return driving.Memory(
+        copies=usable,
+        saved=keeps and usable,
+        checkpoint=state.state_bytes,
+        per_token=state.row_bytes,
+    )
+
+
+def _cache_words(state: StateAccess, *, keeps: bool) -> str:
+    if not keeps:
+        return "off, by setting"
+    if state.memory_class is MemoryClass.OPAQUE:
+        return f"off: {state.why}"
+    return "KV blocks and checkpoints" if state.state_bytes else "KV blocks"
 
 
 def _probe(path: Path, context: Context, report: Report) -> Probe:

@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass as checked_dataclass
 from fireside_engine.core.answers.formats import ChatFormat
 from fireside_engine.core.events import Event
 from fireside_engine.core.footprint import DeviceBytes
+from fireside_engine.core.owner import Owner
 from fireside_engine.core.request import Request
 
 _HEADER = struct.Struct("<I")
@@ -39,6 +40,10 @@ class LoadOptions:
     """Of so many layers, from the first on, the experts stay in main memory."""
     deterministic: bool = False
     """Keep every batch inside the exact window, so that the text depends on the request alone, byte for byte."""
+    cache: bool = True
+    """Keep KV on disk."""
+    cache_budget: int | None = None
+    """Bytes that KV of all models may take on disk; None chooses for this disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,8 @@ class ModelInfo:
     """Largest batch that is bit-identical to single steps, for f16 KV within 256 tokens; 0 means every batch is."""
     deterministic: bool
     has_template: bool
+    cache: str
+    """How KV is kept on disk, or why it is not, in words."""
     memory: int
     """Bytes resident in the worker after loading."""
     load_ms: float
@@ -98,7 +105,18 @@ class Cancel:
     kind: Literal["cancel"] = "cancel"
 
 
-Command = Load | Submit | Cancel
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """KV was deleted from disk: what is in memory of it goes as well."""
+
+    owner: Owner | None = None
+    """None: anybody's."""
+    drop: bool = True
+    """False: it may stay in memory, and is saved again when it is used."""
+    kind: Literal["forget"] = "forget"
+
+
+Command = Load | Submit | Cancel | Forget
 
 
 # --- worker to server
