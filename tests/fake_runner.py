@@ -37,10 +37,6 @@ class FakeRunner:
 
     def execute(self, step: Step) -> Result:
         self.steps.append(step)
-        if step.phase is Phase.SAVE:
-            return self._save(step)
-        if step.restore is not None:
-            return self._restore(step.restore)
         for copy in step.copies:
             source = self.kv[copy.source]
             assert copy.length <= len(source), "more is copied than there is"
@@ -52,6 +48,10 @@ class FakeRunner:
                 assert length in (0, len(self.kv[slot])), "KV is cut that cannot be cut"
             assert length <= len(self.kv[slot]), "KV is cut where there is none"
             del self.kv[slot][length:]
+        if step.phase is Phase.SAVE:
+            return self._save(step)
+        if step.restore is not None:
+            return self._restore(step.restore)
         assert step.chunks, "an empty step"
         assert step.n_tokens <= self.n_batch, "a step larger than the batch"
         slots = [chunk.slot for chunk in step.chunks]

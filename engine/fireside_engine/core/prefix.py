@@ -87,12 +87,10 @@ def restorable(offer: Offer, n_prompt: int, use: Use) -> int:
 
 
 def _fits(position: int, offer: Offer, n_prompt: int, use: Use) -> bool:
-    """A checkpoint stands where a run without it would have cut the prompt, or in KV of generated tokens."""
+    """A checkpoint stands where a run without it would have cut the prompt, or where an answer ended."""
     if position > min(offer.n, n_prompt - 1):
         return False
-    if position > offer.prefilled:
-        return use.generated
-    return position % TILE == 0 and position <= last_cut(n_prompt)
+    return use.generated or (position % TILE == 0 and position <= last_cut(n_prompt))
 
 
 def seat(slots: Items[Slot], sequence: Sequence, offer: Offer | None, use: Use, *, prefill_rate: float = 0.0) -> Seat:

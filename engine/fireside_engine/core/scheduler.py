@@ -170,10 +170,11 @@ class Scheduler:
         """The next step, or None when there is nothing to do."""
         if self._cuts:
             cuts, self._cuts = tuple(self._cuts), []
-            return Step(Phase.SAVE, (), cuts=cuts)
+            return self._step(Phase.SAVE, cuts=cuts)
         self._admit(now)
-        # A copy that is not done yet may come from the slot that would be overwritten.
-        if self._restores and not self._copies:
+        if self._cuts:
+            return self.schedule(now)
+        if self._restores:
             return self._restore_step()
         if self._prefilling and (not self._running or self._decode_credit <= 0.0):
             return self._prefill_step(self._prefilling[0])
@@ -237,7 +238,7 @@ class Scheduler:
             self._trim.pop(slot.id, None)
             slot.n, slot.prefilled, slot.saved = source.n, source.prefilled, source.saved
             slot.state, slot.floor = source.state, source.floor
-        elif keep < slot.n:
+        elif keep < slot.n or slot.settle_to:
             self._trim[slot.id] = keep
         slot.cut(keep)
         slot.floor = min(slot.floor, keep)
@@ -255,12 +256,13 @@ class Scheduler:
         sequence.divergence, sequence.offer = divergence, None
         sequence.cache_reason = cache_reason(sequence)
         self._prefilling.append(slot)
+        self._save(slot, len(sequence.prompt), ended=False)
         self._events.append(Started(sequence.request_id, len(sequence.prompt), slot.n, restored, sequence.opening))
 
     def _restore_step(self) -> Step:
         request_id, payload = self._restores[0]
         slot, fetch, _ = self._fetching[request_id]
-        return Step(Phase.RESTORE, (), restore=Restore(slot.id, fetch.n, payload))
+        return self._step(Phase.RESTORE, restore=Restore(slot.id, fetch.n, payload))
 
     def _restored(self, restore: Restore, done: bool) -> None:
         request_id, _ = self._restores.popleft()
@@ -299,8 +301,10 @@ class Scheduler:
         slot = next(filter(settling.unsettled, self._slots), None)
         if slot is None:
             return None
+        # What was generated goes with the first of these steps.
+        self._trim[slot.id] = slot.n
         end = min(slot.settle_to, slot.n + TILE)
-        return self._computing(Phase.PREFILL, (Chunk(slot.id, slot.n, slot.tokens[slot.n : end], None),))
+        return self._step(Phase.PREFILL, (Chunk(slot.id, slot.n, slot.tokens[slot.n : end], None),))
 
     def _settled(self, slot: Slot) -> None:
         slot.prefilled = slot.n
@@ -308,10 +312,18 @@ class Scheduler:
 
     # --- steps
 
-    def _computing(self, phase: Phase, chunks: tuple[Chunk, ...]) -> Step:
+    def _step(
+        self,
+        phase: Phase,
+        chunks: tuple[Chunk, ...] = (),
+        *,
+        restore: Restore | None = None,
+        cuts: tuple[Cut, ...] = (),
+    ) -> Step:
+        """With everything that has to happen to KV before."""
         trim, self._trim = tuple(self._trim.items()), {}
         copies, self._copies = tuple(self._copies), []
-        return Step(phase, chunks, trim, copies)
+        return Step(phase, chunks, trim, copies, restore, cuts)
 
     def _prefill_step(self, slot: Slot) -> Step:
         sequence = slot.sequence
@@ -321,7 +333,7 @@ class Scheduler:
         end = next_cut(slot.n, total, self._budget())
         # The runner's arrays hold n_batch tokens; a last piece is at most TILE + SHORTEST_TAIL - 1.
         chunk = Chunk(slot.id, slot.n, slot.tokens[slot.n : end], self._draw(slot, sequence) if end == total else None)
-        return self._computing(Phase.PREFILL, (chunk,))
+        return self._step(Phase.PREFILL, (chunk,))
 
     def _budget(self) -> int:
         seconds = PIECE_SECONDS if self._running else ALONE_SECONDS
@@ -339,7 +351,7 @@ class Scheduler:
                 raise AssertionError("a slot without a sequence runs")
             tokens = slot.tokens[slot.n : slot.n + 1]
             chunks.append(Chunk(slot.id, slot.n, tokens, self._draw(slot, slot.sequence)))
-        return self._computing(Phase.DECODE, tuple(chunks))
+        return self._step(Phase.DECODE, tuple(chunks))
 
     def _draw(self, slot: Slot, sequence: Sequence) -> Draw | None:
         if sequence.remaining <= 0:
@@ -389,9 +401,7 @@ class Scheduler:
         sequence = self._drop(slot)
         self._save(slot, len(sequence.prompt), ended=True)
         if not self.rules.reuse_generated and self.rules.trimming is Trimming.ANYWHERE:
-            start = settling.begin(slot)
-            if start is not None:
-                self._trim[slot.id] = start
+            settling.begin(slot)
         self._ended.append(sequence)
         self._finish(sequence, reason)
 

@@ -16,15 +16,14 @@ def unsettled(slot: Slot) -> bool:
     return slot.sequence is None and slot.settle_to > slot.n
 
 
-def begin(slot: Slot) -> int | None:
-    """Let an ended conversation settle. Returns what its KV is to be cut to, or None when there is nothing to do.
+def begin(slot: Slot) -> None:
+    """Let an ended conversation settle: its whole tiles are computed again from the last cut of the prompt on.
 
-    The tokens stay in the slot; those of whole tiles are computed again from the last cut of the prompt on.
+    The tokens stay in the slot, and so does their KV, for now: who settles or takes the slot drops it.
     """
     end = slot.n // TILE * TILE
     start = slot.prefilled // TILE * TILE
     if end <= start or start < slot.floor:
-        return None
+        return
     slot.cut(start)
     slot.settle_to = end
-    return start

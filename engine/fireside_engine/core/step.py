@@ -119,7 +119,7 @@ class Step:
     phase: Phase
     chunks: tuple[Chunk, ...]
     trim: tuple[tuple[int, int], ...] = ()
-    """(slot, length): KV at positions >= length is dropped before anything is computed."""
+    """(slot, length): KV at positions >= length is dropped before anything is computed, saved or restored."""
     copies: tuple[Copy, ...] = ()
     """Done before anything is dropped."""
     restore: Restore | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import json
 import logging
 import threading
 from collections import deque
@@ -16,7 +17,7 @@ from typing import Any
 
 import llama_cpp.llama_cpp as api
 
-__all__ = ["api", "build", "capture", "digest", "start"]
+__all__ = ["api", "build", "capture", "fingerprint", "start"]
 
 _LOG_LINES = 5000
 _FAULTS = ("error", "fail", "invalid", "unsupport", "unknown")
@@ -70,14 +71,12 @@ class capture:  # noqa: N801  (used as a context manager, like a function)
         return line.split(": ", 1)[-1] if line.startswith(("llama_", "gguf_", "ggml_")) else line
 
 
-def digest() -> str:
-    """SHA-256 of the libraries' files, as hex digits: two builds of one version may round differently."""
+def fingerprint() -> str:
+    """Changes when the libraries' files do: two builds of one version may round differently."""
     folder = Path(api.__file__).parent / "lib"
-    whole = hashlib.sha256()
-    for path in sorted(folder.glob("*")):
-        if path.is_file() and ("llama" in path.name or "ggml" in path.name):
-            whole.update(hashlib.sha256(path.read_bytes()).digest())
-    return whole.hexdigest()
+    files = [path for path in sorted(folder.glob("*")) if "llama" in path.name or "ggml" in path.name]
+    facts = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def build() -> str:

@@ -44,16 +44,16 @@ class LlamaRunner:
         """Never raises for what a request can cause: failures are part of the result."""
         started = time.perf_counter()
         context = self._context
-        if step.phase is Phase.SAVE:
-            return Result((), started, time.perf_counter(), kept=tuple(map(self._cut, step.cuts)))
-        if step.restore is not None:
-            return Result((), started, time.perf_counter(), restored=self._restore(step.restore))
         for copy in step.copies:
             if self._state is None or not self._state.copy(copy.source, copy.target, copy.length):
                 return self._failed(started, f"KV of slot {copy.source} cannot be copied")
         for slot, length in step.trim:
             if not context.trim(slot, length):
                 return self._failed(started, f"KV of slot {slot} cannot be cut at {length}")
+        if step.phase is Phase.SAVE:
+            return Result((), started, time.perf_counter(), kept=tuple(map(self._cut, step.cuts)))
+        if step.restore is not None:
+            return Result((), started, time.perf_counter(), restored=self._restore(step.restore))
         outputs = [context.add(c.slot, c.start, c.tokens, 1 if c.draw else 0) for c in step.chunks]
         status = context.decode()
         if status != 0:

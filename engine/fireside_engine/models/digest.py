@@ -21,11 +21,11 @@ _VERSION = 1
 _CHUNK = 4 << 20
 
 
-def content_digest(path: Path, directory: Path, *, stopped: Callable[[], bool] = lambda: False) -> str | None:
-    """SHA-256 over all files of a model, as hex digits; None when `stopped` says so in between.
+def content_digest(path: Path, directory: Path, is_new: Callable[[], None] = lambda: None) -> str:
+    """SHA-256 over all files of a model, as hex digits.
 
-    path: of a split model, its first part. directory: where results are kept. Raises OSError when a file cannot be
-    read.
+    path: of a split model, its first part. directory: where results are kept. is_new: called when there is none yet,
+    before the files are read. Raises OSError when a file cannot be read.
     """
     paths: tuple[Path, ...] = (path,)
     if shard := names.shard_of(path.name):
@@ -37,13 +37,12 @@ def content_digest(path: Path, directory: Path, *, stopped: Callable[[], bool] =
             return digest
     except (OSError, ValueError, KeyError, TypeError):
         log.debug("%s is hashed anew", names.clean(path.name))
+    is_new()
     whole = hashlib.sha256()
     for part in paths:
         one = hashlib.sha256()
         with part.open("rb", buffering=0) as file:
             while chunk := file.read(_CHUNK):
-                if stopped():
-                    return None
                 one.update(chunk)
         whole.update(one.digest())
     digest = whole.hexdigest()

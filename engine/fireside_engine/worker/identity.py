@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from fireside_engine import address
@@ -17,18 +18,25 @@ VERSION = 1
 
 
 def parts(
-    path: Path, header: Header, context: Context, state: StateAccess, *, deterministic: bool
-) -> dict[str, str | int | bool | bytes] | None:
-    """May read the whole model, once for each version of its file. Raises OSError when it cannot be read."""
-    digest = content_digest(path, address.cache_dir() / "digests")
-    if digest is None:
-        return None
+    path: Path,
+    header: Header,
+    context: Context,
+    state: StateAccess,
+    is_new: Callable[[], None],
+    *,
+    deterministic: bool,
+) -> dict[str, str | int | bool | bytes]:
+    """`is_new` is called when the whole model has to be read, which happens once for each version of its file.
+
+    Raises OSError when it cannot be read.
+    """
+    digest = content_digest(path, address.cache_dir() / "digests", is_new)
     options = context.options
     found: dict[str, str | int | bool | bytes] = {
         "version": VERSION,
         "model": digest,
         "build": library.build(),
-        "libraries": library.digest(),
+        "libraries": library.fingerprint(),
         "layout": state.fingerprint,
         "type_k": options.type_k,
         "type_v": options.type_v,

@@ -35,6 +35,9 @@ from fireside_engine.llama.tokenizer import Tail, Tokenizer
 ASSUMED_RATE = 400e6
 """Bytes per second of a disk that was not measured yet: a slow SSD."""
 
+IDENTIFY_SECONDS = 2.0
+"""What the first prompt after a load waits for the name of a model that is known."""
+
 REMEMBERED = 4096
 """Answers whose tokens are kept in memory."""
 
@@ -49,14 +52,15 @@ class Keeper:
     def __init__(
         self,
         store: Store,
-        identify: Callable[[], Parts | None],
+        identify: Callable[[Callable[[], None]], Parts],
         *,
         label: str,
         has_rows: bool,
         tokenizer: Tokenizer,
     ) -> None:
-        """identify: everything that makes KV useless elsewhere; called on a thread of its own, because it may read the
-        whole model. None: it cannot be told, so nothing is kept. label: the model, for people."""
+        """identify: everything that makes KV useless elsewhere; on a thread of its own, because it may read the whole
+        model. It then calls its argument first: nothing can be there of a model that was never seen. label: the model,
+        for people."""
         self._store = store
         self._writer = Writer(store)
         self._reader = Reader(store)
@@ -64,6 +68,7 @@ class Keeper:
         self._has_rows = has_rows
         self._tokenizer = tokenizer
         self._identified = threading.Event()
+        self._worth_asking = threading.Event()
         self._parts: Parts | None = None
         self._early: list[tuple[Cut, list[Rows], bytes | None]] = []
         self._early_bytes = 0
@@ -74,6 +79,7 @@ class Keeper:
     # --- what the driver asks
 
     def find(self, sequence: Sequence) -> Offer | None:
+        self._worth_asking.wait(IDENTIFY_SECONDS)
         root = self._root(sequence.scope)
         if root is None:
             return None
@@ -114,12 +120,10 @@ class Keeper:
         tokens = sequence.generated
         if tokens[-1] in sequence.eog:
             tokens = tokens[:-1]
-        if not tokens or not self._tokenizer.controls.isdisjoint(tokens):
+        if not tokens:
             return
-        try:
-            text = tail.text + b"".join(map(sequence.piece, tokens)).decode("utf-8")
-        except UnicodeDecodeError:
-            return
+        # As the client got it: half characters were shown as replacement characters.
+        text = tail.text + b"".join(map(sequence.piece, tokens)).decode("utf-8", "replace")
         n = len(sequence.prompt)
         real = np.concatenate((sequence.prompt[n - tail.n :], np.array(tokens, np.int32)))
         if np.array_equal(self._tokenizer.spoken(text, tail.before), real):
@@ -179,15 +183,16 @@ class Keeper:
 
     # --- inside
 
-    def _identify(self, identify: Callable[[], Parts | None]) -> None:
+    def _identify(self, identify: Callable[[Callable[[], None]], Parts]) -> None:
         parts: Parts | None = None
         try:
-            parts = identify()
+            parts = identify(self._worth_asking.set)
         except OSError as error:
             log.warning("KV is not kept on disk: the model's file cannot be read: %s", error)
         with self._lock:
             self._parts = parts
             self._identified.set()
+            self._worth_asking.set()
             early, self._early = self._early, []
         for waiting in early:
             self._write(*waiting)

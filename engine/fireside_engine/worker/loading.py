@@ -106,13 +106,14 @@ def load(path: Path, options: LoadOptions, report: Report) -> Ready:
     form = chat_format(template.source, tokenizer.control_texts)
 =======
     state = StateAccess(context)
+    trimmable = model.trimmable or (context.options.swa_full and not model.recurrent)
     rules = driving.rules(
         chosen,
         context.n_ctx,
         probe,
-        trimmable=model.trimmable or (context.options.swa_full and not model.recurrent),
+        trimmable=trimmable,
         deterministic=options.deterministic,
-        memory=_memory(state, keeps=options.cache),
+        memory=_memory(state, cuttable=trimmable, keeps=options.cache),
     )
 >>>>>>> 51e7d00 (Keep KV on disk between runs and bring it back)
     preparer = Preparer(tokenizer, renderer, ControlTexts(tokenizer.control_texts), GrammarCompiler(tokenizer))
@@ -127,7 +128,9 @@ def load(path: Path, options: LoadOptions, report: Report) -> Ready:
             has_rows=state.row_bytes > 0,
             tokenizer=tokenizer,
         )
-        preparer.recall_with(keeper.recall)
+        if not options.deterministic:
+            # There, a text depends on the request alone, not on what was said before.
+            preparer.recall_with(keeper.recall)
     info = ModelInfo(
         architecture=header.architecture,
         description=model.description,
@@ -153,10 +156,11 @@ def load(path: Path, options: LoadOptions, report: Report) -> Ready:
     return Ready(context, state, rules, preparer, keeper, info)
 
 
-def _memory(state: StateAccess, *, keeps: bool) -> driving.Memory:
+def _memory(state: StateAccess, *, cuttable: bool, keeps: bool) -> driving.Memory:
     usable = state.memory_class is not MemoryClass.OPAQUE
     return driving.Memory(
-        copies=usable,
+        # With a state, a copy is whole; then it must not be cut.
+        copies=usable and (state.state_bytes == 0 or not cuttable),
         saved=keeps and usable,
         checkpoint=state.state_bytes,
         per_token=state.row_bytes,
