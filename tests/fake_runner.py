@@ -80,6 +80,9 @@ class FakeRunner:
                 drawn.append((chunk.slot, chunk.draw.drawer.draw(logits, len(kv), history, chunk.draw.remaining)))
         return Result(tuple(drawn), started, self.now)
 
+    def rest(self) -> None:
+        return
+
     def _save(self, step: Step) -> Result:
         assert not step.chunks
         for cut in step.cuts:

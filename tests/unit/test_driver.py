@@ -35,6 +35,9 @@ class Gate:
         self.open.set()
         self.steps = 0
 
+    def rest(self) -> None:
+        self.inner.rest()
+
     def execute(self, step: Step) -> Result:
         assert self.open.wait(10)
         self.steps += 1

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from fireside_engine.core.state_rows import Rows, RowsUse
 from fireside_engine.core.step import Cut, Drawn, Phase, Restore, Result, Step
 from fireside_engine.errors import FiresideError, InternalError
 from fireside_engine.llama.context import Context
-from fireside_engine.llama.state import Rows, RowsUse, StateAccess
+from fireside_engine.llama.state import StateAccess
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,11 @@ class LlamaRunner:
             if chunk.draw is not None:
                 drawn.append((chunk.slot, self._draw(chunk.draw, context.logits(index))))
         return Result(tuple(drawn), started, time.perf_counter())
+
+    def rest(self) -> None:
+        """Give back what is only kept for speed."""
+        if self._state is not None:
+            self._state.release()
 
     def _cut(self, cut: Cut) -> bool:
         """Hand over a copy of KV; False when nobody takes it now."""

@@ -66,11 +66,7 @@ class Engine:
         deterministic: bool | None = None,
         keep_alive: float | None = None,
     ) -> Generation:
-<<<<<<< HEAD
         """To be entered with `async with`. tenant: whose prompts these are; nobody else's share KV with them."""
-=======
-        """To be entered with `async with`. tenant: whose prompts these are; KV is shared with nobody else's."""
->>>>>>> 51e7d00 (Keep KV on disk between runs and bring it back)
         resident = self.resident(entry, deterministic=deterministic)
         requests = [replace(request, tenant=tenant) for request in requests]
         return Generation(

@@ -28,6 +28,9 @@ from fireside_engine.worker.protocol import Beat, Happened
 
 BEAT_SECONDS = 1.0
 
+REST_SECONDS = 20.0
+"""Without work for this long, buffers are given back."""
+
 log = logging.getLogger(__name__)
 
 
@@ -35,6 +38,10 @@ class Runner(Protocol):
     """What executes steps: a model, or a fake of one."""
 
     def execute(self, step: Step, /) -> Result: ...
+
+    def rest(self) -> None:
+        """Nothing was computed for a while: memory that only serves speed may go."""
+        ...
 
 
 class Cache(Protocol):
@@ -209,8 +216,11 @@ class Driver:
 
     def _receive(self, *, wait: bool) -> None:
         with self._changed:
+            resting = False
             while wait and not self._inbox:
-                self._changed.wait()
+                if not self._changed.wait(None if resting else REST_SECONDS) and not resting:
+                    resting = True
+                    self._runner.rest()
             actions, self._inbox = self._inbox, deque()
         for action in actions:
             action()

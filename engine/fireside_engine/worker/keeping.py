@@ -21,6 +21,7 @@ from fireside_engine.core.divergence import Divergence
 from fireside_engine.core.owner import Owner
 from fireside_engine.core.prefix import Fetch, Offer
 from fireside_engine.core.sequence import Sequence
+from fireside_engine.core.state_rows import Rows, RowsUse
 from fireside_engine.core.step import Cut, Tokens
 from fireside_engine.kv_cache.found import Found
 from fireside_engine.kv_cache.reader import Reader
@@ -29,7 +30,6 @@ from fireside_engine.kv_cache.record import Owner as RecordOwner
 from fireside_engine.kv_cache.store import Fetched, Store
 from fireside_engine.kv_cache.writer import QUEUE_BYTES, Writer
 from fireside_engine.llama.runner import Stored
-from fireside_engine.llama.state import Rows, RowsUse
 from fireside_engine.llama.tokenizer import Tail, Tokenizer
 
 ASSUMED_RATE = 400e6

@@ -15,6 +15,7 @@ from fireside_engine.core import driving
 from fireside_engine.core.answers.formats import chat_format
 from fireside_engine.core.fallback_template import chat_template
 from fireside_engine.core.rules import Rules
+from fireside_engine.core.state_rows import MemoryClass
 from fireside_engine.core.template_text import ControlTexts
 from fireside_engine.core.window import SHORTEST_TAIL, TILE, Probe
 from fireside_engine.errors import ModelUnsupported
@@ -24,7 +25,7 @@ from fireside_engine.llama import breakdown, exact, library
 from fireside_engine.llama.context import Context, ContextOptions
 from fireside_engine.llama.grammar import GrammarCompiler
 from fireside_engine.llama.model import Model
-from fireside_engine.llama.state import MemoryClass, StateAccess
+from fireside_engine.llama.state import StateAccess
 from fireside_engine.llama.tokenizer import Tokenizer
 from fireside_engine.models.gguf import read_header
 from fireside_engine.worker import identity, measured
@@ -101,10 +102,7 @@ def load(path: Path, options: LoadOptions, report: Report) -> Ready:
     )
     probe = _probe(path, context, report)
     report("warming", 0.0)
-<<<<<<< HEAD
-    rules = driving.rules(chosen, context.n_ctx, probe, trimmable=model.trimmable, deterministic=options.deterministic)
     form = chat_format(template.source, tokenizer.control_texts)
-=======
     state = StateAccess(context)
     trimmable = model.trimmable or (context.options.swa_full and not model.recurrent)
     rules = driving.rules(
@@ -113,9 +111,8 @@ def load(path: Path, options: LoadOptions, report: Report) -> Ready:
         probe,
         trimmable=trimmable,
         deterministic=options.deterministic,
-        memory=_memory(state, cuttable=trimmable, keeps=options.cache),
+        memory=_memory(state, context.n_ctx, cuttable=trimmable, keeps=options.cache),
     )
->>>>>>> 51e7d00 (Keep KV on disk between runs and bring it back)
     preparer = Preparer(tokenizer, renderer, ControlTexts(tokenizer.control_texts), GrammarCompiler(tokenizer))
     preparer.speak(form, template.source)
     preparer.limit_to(context.n_ctx, template.stop)
@@ -145,7 +142,7 @@ def load(path: Path, options: LoadOptions, report: Report) -> Ready:
         exact_window=probe.window,
         deterministic=options.deterministic,
         has_template=template.origin == "model",
-        cache=_cache_words(state, keeps=options.cache),
+        cache=_cache_words(state, context.n_ctx, keeps=options.cache),
         memory=memory.rss(os.getpid()),
         load_ms=(time.perf_counter() - started) * 1e3,
         build=library.build(),
@@ -156,8 +153,8 @@ def load(path: Path, options: LoadOptions, report: Report) -> Ready:
     return Ready(context, state, rules, preparer, keeper, info)
 
 
-def _memory(state: StateAccess, *, cuttable: bool, keeps: bool) -> driving.Memory:
-    usable = state.memory_class is not MemoryClass.OPAQUE
+def _memory(state: StateAccess, n_ctx: int, *, cuttable: bool, keeps: bool) -> driving.Memory:
+    usable = state.memory_class is not MemoryClass.OPAQUE and _can_buffer(state, n_ctx)
     return driving.Memory(
         # With a state, a copy is whole; then it must not be cut.
         copies=usable and (state.state_bytes == 0 or not cuttable),
@@ -167,11 +164,18 @@ def _memory(state: StateAccess, *, cuttable: bool, keeps: bool) -> driving.Memor
     )
 
 
-def _cache_words(state: StateAccess, *, keeps: bool) -> str:
+def _can_buffer(state: StateAccess, n_ctx: int) -> bool:
+    """KV leaves and enters a slot as a whole, so there has to be room for a copy of one."""
+    return state.row_bytes * n_ctx + state.state_bytes <= memory.available() // 2
+
+
+def _cache_words(state: StateAccess, n_ctx: int, *, keeps: bool) -> str:
     if not keeps:
         return "off, by setting"
     if state.memory_class is MemoryClass.OPAQUE:
         return f"off: {state.why}"
+    if not _can_buffer(state, n_ctx):
+        return f"off: a copy of one conversation's KV ({state.row_bytes * n_ctx / 1e9:.1f} GB) has no room in memory"
     return "KV blocks and checkpoints" if state.state_bytes else "KV blocks"
 
 

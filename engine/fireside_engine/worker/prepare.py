@@ -8,17 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Items
-<<<<<<< HEAD
 from dataclasses import replace
+from functools import partial
 
 from fireside_engine.core.answers.choice import end_of_prompt, forced_call, without_thinking
 from fireside_engine.core.answers.described import knows_tools, with_tools_described
 from fireside_engine.core.answers.formats import ChatFormat
-=======
-from functools import partial
-
 from fireside_engine.core.owner import Owner, scope_of
->>>>>>> 51e7d00 (Keep KV on disk between runs and bring it back)
 from fireside_engine.core.request import ChatPrompt, Request
 from fireside_engine.core.sampling import Sampler
 from fireside_engine.core.sequence import Sequence
@@ -27,7 +23,7 @@ from fireside_engine.core.template_text import ControlTexts, Segment, plain_text
 from fireside_engine.errors import ContextExceeded, InvalidRequest
 from fireside_engine.llama.drawer import RequestDrawer
 from fireside_engine.llama.grammar import GrammarCompiler
-from fireside_engine.llama.tokenizer import Encoded, Tokenizer
+from fireside_engine.llama.tokenizer import Encoded, Recall, Tokenizer
 from fireside_engine.worker.renderer import Renderer, render_chat
 
 CONSTRAINED_LIMIT = 2048
@@ -46,7 +42,7 @@ class Preparer:
         self._compiler = compiler
         self._n_ctx = 0
         self._stop: tuple[str, ...] = ()
-<<<<<<< HEAD
+        self._recall: Callable[[bytes, Items[str]], Mapping[str, Tokens]] | None = None
         self._form = ChatFormat()
         self._template = ""
         self._marks: dict[int, bytes] = {}
@@ -59,13 +55,10 @@ class Preparer:
             tokens = self._tokenizer.encode(mark, True)
             if len(tokens) == 1:
                 self._marks[int(tokens[0])] = mark.encode()
-=======
-        self._recall: Callable[[bytes, Items[str]], Mapping[str, Tokens]] | None = None
 
     def recall_with(self, recall: Callable[[bytes, Items[str]], Mapping[str, Tokens]]) -> None:
         """Tokens of texts that the model itself wrote, by scope."""
         self._recall = recall
->>>>>>> 51e7d00 (Keep KV on disk between runs and bring it back)
 
     def limit_to(self, n_ctx: int, stop: Items[str]) -> None:
         """n_ctx: tokens a conversation may have. stop: strings that end every chat answer of this model."""
@@ -78,18 +71,18 @@ class Preparer:
     def prepare(self, request: Request) -> Sequence:
         """Raises RequestError for what the caller can change, TemplateFailed for what the model's file forbids."""
         submitted = time.perf_counter()
-<<<<<<< HEAD
         opening = ""
+        recall: Recall | None = None
+        scope = scope_of(request.tenant)
         if isinstance(request.prompt, ChatPrompt):
             request, segments, opening = self._chat(request, request.prompt)
+            if self._recall is not None:
+                # History is fed as it was generated: its text may have been other tokens than a tokenizer chooses.
+                recall = partial(self._recall, scope)
         else:
             segments = [(request.prompt.text, request.prompt.parse_special)]
-        prompt = self._tokens(segments)
-=======
-        scope = scope_of(request.tenant)
-        encoded = self._encode(request, scope)
+        encoded = self._encode(segments, recall)
         prompt = encoded.tokens
->>>>>>> 51e7d00 (Keep KV on disk between runs and bring it back)
         limit = self._limit(request, len(prompt))
         matcher = None
         if request.constraint is not None and limit > 0:
@@ -112,8 +105,10 @@ class Preparer:
             limit,
             stops=(*request.stop, *stop),
             submitted=submitted,
-<<<<<<< HEAD
             opening=opening,
+            scope=scope,
+            owner=Owner(request.tenant, request.conversation) if request.save else None,
+            tail=encoded.tail if isinstance(request.prompt, ChatPrompt) else None,
         )
 
     def _marked_piece(self, token: int) -> bytes:
@@ -139,25 +134,9 @@ class Preparer:
         past = without_thinking(self._form, left_open)
         return request, [*segments, (past, True)], past if self._form.kind == "harmony" else ""
 
-    def _tokens(self, segments: list[Segment]) -> Tokens:
-        tokens = self._tokenizer.encode_segments(segments)
-=======
-            scope=scope,
-            owner=Owner(request.tenant, request.conversation) if request.save else None,
-            tail=encoded.tail if isinstance(request.prompt, ChatPrompt) else None,
-        )
-
-    def _encode(self, request: Request, scope: bytes) -> Encoded:
-        prompt = request.prompt
-        if isinstance(prompt, ChatPrompt):
-            segments = render_chat(self._renderer, self._controls, prompt)
-            # History is fed as it was generated: the same text may have been other tokens than a tokenizer chooses.
-            recall = partial(self._recall, scope) if self._recall is not None else None
-            encoded = self._tokenizer.encode_prompt(segments, recall)
-        else:
-            encoded = self._tokenizer.encode_prompt([(prompt.text, prompt.parse_special)])
+    def _encode(self, segments: list[Segment], recall: Recall | None) -> Encoded:
+        encoded = self._tokenizer.encode_prompt(segments, recall)
         tokens = encoded.tokens
->>>>>>> 51e7d00 (Keep KV on disk between runs and bring it back)
         if len(tokens) == 0:
             raise InvalidRequest("The prompt is empty.", hint="Give it at least one character.")
         if len(tokens) >= self._n_ctx:
