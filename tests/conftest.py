@@ -75,7 +75,7 @@ def gemma() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Models of random weights, one for each class of memory: llama, gemma3, lfm2, mamba. They always can be had."""
+    """Models of random weights for each class of memory, by architecture. They can always be had."""
     from tiny_models import WRITERS
 
     folder = tmp_path_factory.mktemp("tiny")

@@ -3,7 +3,7 @@
 They load in the engine like any model, compute thousands of tokens per second and write nonsense that depends on every
 token before it. So they stand in where a test is about KV, not about sense. The same arguments give the same bytes.
 
-From a shell, for `fireside run -m FILE`: python tests/tiny_models.py llama|gemma3|lfm2|mamba FILE
+From a shell, for `fireside run -m FILE`: python tests/tiny_models.py llama|gemma3|lfm2|mamba|qwen35 FILE
 """
 
 from __future__ import annotations
@@ -236,11 +236,58 @@ def write_mamba(path: Path, *, seed: int = 4, layers: int = 3) -> Path:
     return _write(path, _settings("mamba", layers, **more), weights)
 
 
+def write_qwen35(path: Path, *, seed: int = 5, layers: int = 4) -> Path:
+    """A hybrid of another kind: every other layer attends, with positions in several dimensions; the others keep the
+    matrix of a gated delta rule."""
+    draw = _Draw(seed)
+    state, heads, taps = 32, 4, 4
+    inner = state * heads
+    mixed = 3 * inner
+    weights = [*_ends(draw), ("output_norm.weight", ones(WIDTH))]
+    for i in range(layers):
+        name = f"blk.{i}."
+        weights += [(name + f"{part}.weight", ones(WIDTH)) for part in ("attn_norm", "post_attention_norm")]
+        weights += [pair for pair in _feed_forward(draw, name) if "norm" not in pair[0]]
+        if i % 2:
+            own = dict(_attention(draw, name, norms=True))
+            # Queries come with a gate of the same size.
+            own[name + "attn_q.weight"] = draw.matrix(2 * HEADS * HEAD, WIDTH)
+            weights += own.items()
+        else:
+            weights += [
+                (name + "attn_qkv.weight", draw.matrix(mixed, WIDTH, gain=3.0)),
+                (name + "attn_gate.weight", draw.matrix(inner, WIDTH)),
+                (name + "ssm_conv1d.weight", draw.normal(mixed, taps, scale=0.7)),
+                (name + "ssm_dt.bias", draw.normal(heads, scale=0.1)),
+                # Heads that forget at several speeds.
+                (name + "ssm_a", -np.geomspace(0.002, 0.5, heads, dtype=np.float32)),
+                (name + "ssm_beta.weight", draw.matrix(heads, WIDTH)),
+                (name + "ssm_alpha.weight", draw.matrix(heads, WIDTH)),
+                (name + "ssm_norm.weight", ones(state)),
+                (name + "ssm_out.weight", draw.matrix(WIDTH, inner, gain=3.0)),
+            ]
+    more = {
+        "attention__head_count_kv": KV_HEADS,
+        "attention__key_length": HEAD,
+        "attention__value_length": HEAD,
+        "rope__dimension_count": HEAD,
+        "rope__dimension_sections": Typed(I32, [11, 11, 10, 0]),
+        "full_attention_interval": 2,
+        "ssm__conv_kernel": taps,
+        "ssm__inner_size": inner,
+        "ssm__state_size": state,
+        "ssm__time_step_rank": heads,
+        "ssm__group_count": heads,
+    }
+    return _write(path, _settings("qwen35", layers, **more), weights)
+
+
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "llama": write_llama,
     "gemma3": write_gemma3,
     "lfm2": write_lfm2,
     "mamba": write_mamba,
+    "qwen35": write_qwen35,
 }
 
 if __name__ == "__main__":

@@ -16,13 +16,16 @@ class Buffer:
         self._map: mmap.mmap | None = None
 
     def of(self, size: int) -> Bytes:
-        """`size` bytes with any content, valid until the next call."""
+        """`size` bytes with any content, valid until the next call. Raises MemoryError."""
         if self._map is None or len(self._map) < size:
             self.release()
             granule = 2 << 20
             # Shared memory, which is the default, gets no huge pages.
             flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-            self._map = mmap.mmap(-1, -(-size // granule) * granule, flags=flags)
+            try:
+                self._map = mmap.mmap(-1, -(-size // granule) * granule, flags=flags)
+            except OSError as error:
+                raise MemoryError(f"{size} bytes for a state") from error
             if hasattr(mmap, "MADV_HUGEPAGE"):
                 self._map.madvise(mmap.MADV_HUGEPAGE)
         return np.frombuffer(self._map, np.uint8, size)

@@ -15,6 +15,9 @@ from fireside_engine.llama import library
 from fireside_engine.llama.library import api
 from fireside_engine.llama.model import Model
 
+_CHUNKED = ("llama4",)
+"""Architectures whose windows begin at multiples of their length instead of sliding."""
+
 KV_TYPES = {"f16": 1, "q8_0": 8, "bf16": 30}
 """ggml_type of ggml.h."""
 
@@ -80,6 +83,11 @@ class Context:
         self.handle = handle
         self.memory = api.llama_get_memory(handle)
         self.n_ctx = int(api.llama_n_ctx_seq(handle))
+        self.n_swa = int(api.llama_model_n_swa(model.handle))
+        """Tokens of a sliding window; 0 where there is none."""
+        self._chunked = model.metadata("general.architecture") in _CHUNKED
+        self._recurrent = bool(api.llama_model_is_recurrent(model.handle) or api.llama_model_is_hybrid(model.handle))
+        self._floors = [0] * max(1, options.n_slots)
         self._fill_arrays(options.n_batch)
         self._batch = api.llama_batch()
         members: dict[str, Any] = {field[0]: field[1] for field in api.llama_batch._fields_}
@@ -133,13 +141,42 @@ class Context:
         return array
 
     def trim(self, slot: int, length: int) -> bool:
-        """Drop KV at positions >= length; length 0 drops all, which always succeeds."""
+        """Drop KV at positions >= length; length 0 drops all, which always succeeds. False where it would not do."""
         if length == 0:
             api.llama_memory_seq_rm(self.memory, slot, -1, -1)
+            self._floors[slot] = 0
             return True
-        return bool(api.llama_memory_seq_rm(self.memory, slot, length, -1))
+        return self.can_trim(slot, length) and bool(api.llama_memory_seq_rm(self.memory, slot, length, -1))
+
+    def can_trim(self, slot: int, length: int) -> bool:
+        """Whether a slot can be cut to `length` tokens and go on from there.
+
+        llama.cpp cuts windows without a word although the tokens that the next one would see are gone. A cut across
+        the seam of a window's ring of cells is sound, but the order of its sums is another then (see `state.py`).
+        """
+        if length == 0 or length >= self.held(slot):
+            return True
+        if not self.n_swa or self._recurrent:
+            return not self._recurrent
+        first = int(api.llama_memory_seq_pos_min(self.memory, slot))
+        return length >= self._floors[slot] and first <= self.window_start(length)
+
+    def held(self, slot: int) -> int:
+        """How many tokens a slot holds."""
+        return int(api.llama_memory_seq_pos_max(self.memory, slot)) + 1
+
+    def window_start(self, length: int) -> int:
+        """The first of `length` tokens that layers with a window keep."""
+        if self._chunked:
+            return (length - 1) // self.n_swa * self.n_swa
+        return max(0, length - self.n_swa)
+
+    def keep_from(self, slot: int, length: int) -> None:
+        """A slot's window has been restored at `length` tokens: what came before it is not there."""
+        self._floors[slot] = length if self.n_swa and self.window_start(length) else 0
 
     def clear(self) -> None:
+        self._floors = [0] * len(self._floors)
         api.llama_memory_clear(self.memory, True)
 
     def close(self) -> None:

@@ -34,8 +34,6 @@ from fireside_engine.llama.library import api
 _PROBE = 3
 _WHOLE, _PARTIAL = 0, 1
 """LLAMA_STATE_SEQ_FLAGS_NONE and _PARTIAL_ONLY."""
-_CHUNKED = ("llama4",)
-"""Architectures whose windows begin at multiples of their length instead of sliding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +55,6 @@ class StateAccess:
         self._context = context
         self._n_slots = max(1, context.options.n_slots)
         self._buffer = Buffer()
-        self._n_swa = int(api.llama_model_n_swa(context.model.handle))
-        self._chunked = context.model.metadata("general.architecture") in _CHUNKED
         self._ring = self._ring_size()
         found = self._probe()
         self._layout = found if isinstance(found, Layout) else Layout(None, None, None)
@@ -83,7 +79,7 @@ class StateAccess:
         """Bytes of a checkpoint at most; 0 where none is needed."""
         window, recurrent = self._layout.window, self._layout.recurrent
         size = recurrent.size if recurrent else 0
-        return size + (window.size(min(self._n_swa, self._context.n_ctx), 1) if window else 0)
+        return size + (window.size(min(self._context.n_swa, self._context.n_ctx), 1) if window else 0)
 
     @property
     def resident(self) -> int:
@@ -100,7 +96,7 @@ class StateAccess:
         """Rows of the tokens [start, stop) of a slot that holds `n`, split at multiples of BLOCK.
 
         Copies the whole sequence once, so it costs by `n`, not by what is cut. Raises InternalError where the slot
-        does not hold the positions 0..n-1.
+        does not hold the positions 0..n-1, and MemoryError.
         """
         cache = self._layout.rows
         if cache is None or not cache.row_bytes:
@@ -122,8 +118,12 @@ class StateAccess:
             start = end
         return cut
 
-    def checkpoint(self, slot: int) -> bytes | None:
-        """The state of a slot's sequence as it is now; None where none is needed or there is none to have.
+    def checkpoint(self, slot: int, n: int | None = None) -> bytes | None:
+        """The state of a slot's sequence as it is now; None where none is needed or there is none to have, and where
+        the slot does not hold `n` tokens.
+
+        A decode that failed may leave a recurrent state half written at the position it had been meant for, which
+        nothing here can see: such a slot has to be emptied. Raises MemoryError.
 
         Rows of a window are brought into the order of their positions: cells of a window are reused in a ring, and a
         restored state should not depend on where the ring stood.
@@ -131,8 +131,9 @@ class StateAccess:
         window, recurrent = self._layout.window, self._layout.recurrent
         if window is None and recurrent is None:
             return None
-        n = self._held(slot)
-        if n == 0:
+        held = self._held(slot)
+        n = held if n is None else n
+        if n != held or n == 0:
             return None
         data = self._read(slot, _PARTIAL)
         at, parts = HEAD, []
@@ -157,20 +158,15 @@ class StateAccess:
         """Make a slot hold the tokens 0..n-1. Where it fails the slot is empty and the answer False."""
         if self.why or not 0 <= slot < self._n_slots:
             return False
-        layout = self._layout
         given = self._understand(state, n)
-        if given is None or not covers(rows, layout.row_bytes, n):
+        if given is None or not covers(rows, self._layout.row_bytes, n):
             self._context.trim(slot, 0)
             return False
-        size = HEAD + (layout.rows.size(n, self._n_slots) if layout.rows else 0)
-        data = self._buffer.of(size + self._tail_size(given))
-        data[:HEAD].view(np.uint32)[:] = MAGIC, slot
-        if layout.rows is not None:
-            placed = layouts.begin(data, HEAD, layout.rows, np.arange(n, dtype=np.int32), slot, self._n_slots)
-            for use in rows:
-                payload = np.frombuffer(use.payload, np.uint8)
-                layouts.put(layout.rows, placed, use.start, use.n_used, payload, use.n_stored)
-        return self._install(slot, data, size, given, n)
+        try:
+            return self._install(slot, *self._splice(slot, rows, given, n), given, n)
+        except MemoryError:
+            self._context.trim(slot, 0)
+            return False
 
     def copy(self, source: int, target: int, length: int) -> bool:
         """Make slot `target` hold the first `length` tokens of slot `source`; only all of them where there is a state.
@@ -185,8 +181,11 @@ class StateAccess:
             return False
         if self.memory_class is not MemoryClass.ATTENTION and length != n:
             return False
-        given = self._understand(self.checkpoint(source), n)
-        data = self._read(source, _WHOLE)
+        try:
+            given = self._understand(self.checkpoint(source), n)
+            data = self._read(source, _WHOLE)
+        except MemoryError:
+            given = None
         if given is None:
             self._context.trim(target, 0)
             return False
@@ -194,17 +193,6 @@ class StateAccess:
         if not self._install(target, data, size, given, n):
             return False
         return length == n or (self._context.trim(target, length) and self._holds(target, length))
-
-    def can_trim(self, slot: int, length: int) -> bool:
-        """Whether a slot may be cut to `length` tokens. llama.cpp itself cuts windows without a word although what the
-        next token would see is gone."""
-        n = self._held(slot)
-        if length in (0, n) or self.memory_class is MemoryClass.ATTENTION:
-            return 0 <= length <= n
-        if self._layout.recurrent is not None or not self._context.options.swa_full or self._chunked:
-            return False
-        first = int(api.llama_memory_seq_pos_min(self._context.memory, slot))
-        return 0 <= length <= n and first <= max(0, length - self._n_swa)
 
     # --- parts
 
@@ -223,22 +211,22 @@ class StateAccess:
         context.trim(0, 0)
         if found is None:
             return "the way its memory is stored is not known"
-        if found.window is not None and not self._n_swa:
+        if found.window is not None and not self._context.n_swa:
             return "it has windows of unknown length"
         return found
 
     def _ring_size(self) -> int | None:
         """Cells of a slot's window (llama-kv-cache-iswa.cpp); None where windows keep every token."""
         options = self._context.options
-        if options.swa_full or not self._n_swa:
+        if options.swa_full or not self._context.n_swa:
             return None
-        return -(-min(self._context.n_ctx, self._n_swa + options.n_batch) // 256) * 256
+        return -(-min(self._context.n_ctx, self._context.n_swa + options.n_batch) // 256) * 256
 
     def _held(self, slot: int) -> int:
         """How many tokens a slot holds."""
         if not 0 <= slot < self._n_slots:
             raise InternalError(f"there is no slot {slot}")
-        return int(api.llama_memory_seq_pos_max(self._context.memory, slot)) + 1
+        return self._context.held(slot)
 
     def _understand(self, state: bytes | memoryview | None, n: int) -> _State | None:
         """A checkpoint taken apart, or None where it is none of `n` tokens of this layout."""
@@ -260,6 +248,19 @@ class StateAccess:
         elif at != len(data):
             return None
         return _State(window, data[at:])
+
+    def _splice(self, slot: int, rows: Sequence[RowsUse], given: _State, n: int) -> tuple[Bytes, int]:
+        """A state with these rows, where they end, and room for what follows them."""
+        layout = self._layout
+        size = HEAD + (layout.rows.size(n, self._n_slots) if layout.rows else 0)
+        data = self._buffer.of(size + self._tail_size(given))
+        data[:HEAD].view(np.uint32)[:] = MAGIC, slot
+        if layout.rows is not None:
+            placed = layouts.begin(data, HEAD, layout.rows, np.arange(n, dtype=np.int32), slot, self._n_slots)
+            for use in rows:
+                payload = np.frombuffer(use.payload, np.uint8)
+                layouts.put(layout.rows, placed, use.start, use.n_used, payload, use.n_stored)
+        return data, size
 
     def _tail_size(self, given: _State) -> int:
         cache = self._layout.window
@@ -284,6 +285,7 @@ class StateAccess:
         data[end : end + len(given.recurrent)] = given.recurrent
         end += len(given.recurrent)
         if self._write(slot, data[:end], _WHOLE) and self._holds(slot, n):
+            self._context.keep_from(slot, n)
             return True
         # Where llama.cpp refuses a state, its first part may be there already.
         self._context.trim(slot, 0)
@@ -315,20 +317,17 @@ class StateAccess:
         return True
 
     def _is_window(self, positions: NDArray[np.int32], n: int) -> bool:
-        """Whether ascending positions are all that the next token's window can show."""
-        first = (n - 1) // self._n_swa * self._n_swa if self._chunked else max(0, n - self._n_swa)
-        return _is_range(positions, first, n)
+        """Whether ascending positions are all that a window keeps of `n` tokens."""
+        return _is_range(positions, self._context.window_start(n), n)
 
     def _holds(self, slot: int, n: int) -> bool:
-        memory = self._context.memory
-        first, last = api.llama_memory_seq_pos_min(memory, slot), api.llama_memory_seq_pos_max(memory, slot)
-        if last != n - 1:
+        context = self._context
+        if context.held(slot) != n:
             return False
+        first = int(api.llama_memory_seq_pos_min(context.memory, slot))
         if self._layout.recurrent is not None:
-            return bool(first == n - 1)
-        if self._layout.window is None:
-            return bool(first == 0)
-        return bool(first <= max(0, n - self._n_swa)) or self._chunked
+            return first == n - 1
+        return first == 0 if self._layout.window is None else first <= context.window_start(n)
 
     def _read(self, slot: int, flags: int) -> Bytes:
         """A sequence's state, valid until the buffer is used again."""
