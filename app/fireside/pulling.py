@@ -28,9 +28,11 @@ _TAIL = 2000
 class Pull:
     """One pull that runs. Iterate over `events`; leaving the `with` ends it."""
 
-    def __init__(self, target: str, *, quant: str = "", check: bool = False, dry_run: bool = False) -> None:
+    def __init__(
+        self, target: str, *, quant: str = "", check: bool = False, dry_run: bool = False, peek: bool = False
+    ) -> None:
         self._process = subprocess.Popen(
-            address.pull_command(target, quant=quant, check=check, dry_run=dry_run),
+            address.pull_command(target, quant=quant, check=check, dry_run=dry_run, peek=peek),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -45,7 +47,7 @@ class Pull:
         self.cancel()
 
     def events(self) -> Iterator[JsonObject]:
-        """Its events as they come; the last is `done` or `choice`. Raises Failure when it failed."""
+        """Its events as they come; the last is `done`, `choice` or `peeked`. Raises Failure when it failed."""
         last: JsonObject = {}
         for line in self._out:
             last = json.loads(line)
@@ -53,7 +55,7 @@ class Pull:
                 error = last["error"]
                 raise from_engine(EngineFailure({**error, **error.get("details", {})}))
             yield last
-        if last.get("event") not in ("done", "choice"):
+        if last.get("event") not in ("done", "choice", "peeked"):
             raise self._died()
 
     def cancel(self) -> None:

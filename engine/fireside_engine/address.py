@@ -224,13 +224,19 @@ def engine_command(
     return command
 
 
-def pull_command(target: str, *, quant: str = "", check: bool = False, dry_run: bool = False) -> list[str]:
-    """The command that gets a model; it tells of it on standard output as lines of JSON (models/acquire_child.py)."""
+def pull_command(
+    target: str, *, quant: str = "", check: bool = False, dry_run: bool = False, peek: bool = False
+) -> list[str]:
+    """The command that gets a model; it tells of it on standard output as lines of JSON (models/acquire_child.py).
+
+    `dry_run` only asks what there is; `peek` gets the header alone, as a file that a dry run can read.
+    """
     import sys
 
     command = [sys.executable, "-P", "-m", "fireside_engine.models.acquire_child", f"--quant={quant}"]
     command += ["--check"] if check else []
     command += ["--dry-run"] if dry_run else []
+    command += ["--peek"] if peek else []
     return [*command, "--", target]
 
 

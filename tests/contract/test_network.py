@@ -73,7 +73,7 @@ def test_one_process_uses_that_module() -> None:
         for path in (ROOT / folder).rglob("*.py")
         if any(name.startswith("fireside_engine.models.hub") and "hub_file" not in name for name in imports(path))
     }
-    assert users <= {"acquire_child.py", "remote_header.py"}
+    assert users == {"acquire_child.py"}
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import pytest
 
 from cli_driver import LIMIT, Done, fireside, start, to_end, until
 from fireside_engine import address
+from fireside_engine.models.gguf import read_header
 from gguf_writer import Tensor, gguf, settings, write_split
 from stand_in_hub import TOKEN, StandInHub
 
@@ -80,6 +81,17 @@ def test_dry_run_fetches_nothing(hub: StandInHub, models: Path) -> None:
     assert b">  Q4_K_M" in done.out
     assert b"To fetch: 1.0 MB" in done.out
     assert (hub.sent, models.exists()) == (0, False)
+
+
+def test_peek_gets_a_header_that_reads_like_the_model(hub: StandInHub, models: Path) -> None:
+    process = subprocess.run(
+        address.pull_command(f"hf:{REPO}", peek=True), capture_output=True, timeout=LIMIT, check=True
+    )
+    event = json.loads(process.stdout.splitlines()[-1])
+    assert (event["event"], event["size"], event["fetched"]) == ("peeked", len(LAMP), 1024 * 1024)
+    header = read_header(Path(event["header"]))
+    assert (header.architecture, header.file_size) == ("llama", len(LAMP))
+    assert not models.exists()
 
 
 def test_a_name_of_models_toml_finds_its_repository(hub: StandInHub, models: Path) -> None:

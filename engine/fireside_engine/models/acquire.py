@@ -22,21 +22,18 @@ from fireside_engine.models.acquire_target import HubTarget, NameTarget, PathTar
 from fireside_engine.models.catalogue import Catalogue
 from fireside_engine.models.catalogue_schema import HubSource, Model, PackageSource, PathSource
 from fireside_engine.models.gguf import read_header
-from fireside_engine.models.hub_file import HubFile, HubModel, Listing, Reply
+from fireside_engine.models.hub_file import HubFile, HubModel, Listing, Opener, Reply
+from fireside_engine.models.remote_header import Skeleton, skeleton
 from fireside_engine.models.user_catalogue import UserCatalogue
 
 POLL = 0.2
 """Seconds between two looks at a download of another process."""
 
 
-class Source(Protocol):
+class Source(Opener, Protocol):
     """The hub, as far as a pull needs it."""
 
     def listing(self, repo: str, revision: str | None = None) -> Listing: ...
-
-    def open(
-        self, repo: str, commit: str, file: HubFile, begin: int = 0, end: int | None = None
-    ) -> AbstractContextManager[Reply]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +99,11 @@ class Acquirer:
         if isinstance(target, PathTarget):
             raise InvalidRequest(f"{target.path} is a file of this machine: there is nothing to fetch.")
         return self._choose(self._hub(), target, quant)
+
+    def peek(self, text: str, cache: Path, *, quant: str = "") -> tuple[Choice, Skeleton]:
+        """What `acquire` would fetch, and its header. Raises as `acquire` does."""
+        choice = self.choose(text, quant=quant)
+        return choice, skeleton(self._hub(), choice.listing, choice.model, cache)
 
     # --- what is meant
 

@@ -1,8 +1,9 @@
 """`python -m fireside_engine.models.acquire_child`: one pull in a process of its own, told about as lines of JSON.
 
 This is the only process of fireside that uses the network. It has the environment of whoever asked, so HF_TOKEN and its
-like never reach the engine, and it can be interrupted at any point. Lines are events: `progress`, `choice`, `done`, and
-`error`, which ends it. It leaves when nobody reads them any more.
+like never reach the engine, and it can be interrupted at any point. Lines are events: `progress`, then one of
+`done`, `choice` (of a dry run), `peeked` (the header was fetched) and `error`. It leaves when nobody
+reads them any more.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--quant", default="")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--peek", action="store_true")
     args = parser.parse_args(words)
     signal.signal(signal.SIGTERM, _interrupt)
     # What huggingface_hub would say on standard error reaches the user as an event.
@@ -44,7 +46,11 @@ def main(words: Sequence[str] | None = None) -> int:
         acquirer = Acquirer(
             default_catalogue(), UserCatalogue(address.config_dir() / FILE_NAME), _hub, lambda report: _tell(report)
         )
-        if args.dry_run:
+        if args.peek:
+            choice, found = acquirer.peek(args.target, address.cache_dir(), quant=args.quant)
+            header = {"header": str(found.path), "fetched": found.fetched}
+            _write({**_of_choice(choice), "event": "peeked", **header})
+        elif args.dry_run:
             _write(_of_choice(acquirer.choose(args.target, quant=args.quant)))
         else:
             _write(to_event(acquirer.acquire(args.target, quant=args.quant, check=args.check)))

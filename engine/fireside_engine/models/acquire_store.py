@@ -21,7 +21,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,12 +59,10 @@ class Staging:
         self._models_dir = models_dir
         self.model = model
         self._origin = {"repo": repo, "commit": commit, "files": [_as_json(file) for file in model.files]}
-        digests = "\n".join(f"{file.size} {file.digest and file.digest.value}" for file in model.files)
-        self.folder = self._root / hashlib.sha256(digests.encode()).hexdigest()[:32]
+        self.folder = self._root / key_of(model.files)
         self.is_split = len(model.files) > 1
         for part in (*repo.split("/"), *(file.name for file in model.files)):
-            if not _SAFE.fullmatch(part):
-                raise NotAModel(f"{names.clean(part)} is no name that a model file may have here.")
+            require_safe(part)
         place = models_dir.joinpath(*repo.split("/"))
         inner = model.files[0].folder.rpartition("/")[2]
         if self.is_split:
@@ -165,6 +163,18 @@ class Staging:
     def discard(self) -> None:
         """What was fetched is no model."""
         shutil.rmtree(self.folder)
+
+
+def key_of(files: Iterable[HubFile]) -> str:
+    """A name for everything that wants the same bytes."""
+    digests = "\n".join(f"{file.size} {file.digest and file.digest.value}" for file in files)
+    return hashlib.sha256(digests.encode()).hexdigest()[:32]
+
+
+def require_safe(name: str) -> None:
+    """Raises NotAModel when a name of a stranger is not fit for a file here."""
+    if not _SAFE.fullmatch(name):
+        raise NotAModel(f"{names.clean(name)} is no name that a model file may have here.")
 
 
 def read_origin(path: Path) -> dict[str, Any] | None:

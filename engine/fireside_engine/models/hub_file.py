@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -115,6 +116,15 @@ class Reply:
     """Where in the file they begin: 0 when the server does not know ranges."""
     chunks: Iterator[bytes]
     """Raises CutOffError when they stop before their end."""
+
+
+class Opener(Protocol):
+    """What gives bytes of files of a repository: the hub."""
+
+    def open(
+        self, repo: str, commit: str, file: HubFile, begin: int = 0, end: int | None = None
+    ) -> AbstractContextManager[Reply]:
+        """Bytes `begin` to `end` of a file, or fewer. Raises CutOffError when trying again may help."""
 
 
 def quant_in(stem: str) -> str:
