@@ -94,6 +94,13 @@ def test_peek_gets_a_header_that_reads_like_the_model(hub: StandInHub, models: P
     assert not models.exists()
 
 
+def test_an_unconfirmed_source_is_said_so(hub: StandInHub, models: Path) -> None:
+    hub.add("unsloth/Qwen3.8-27B-GGUF", {"Qwen3.8-27B-Q4_0.gguf": LAMP})
+    assert b"Not all about it could be confirmed" in pull("--dry-run", "qwen3.8-27b").out
+    done = pull("qwen3.8-27b")
+    assert (done.code, b"Not all about it could be confirmed, so check its licence" in done.err) == (0, True)
+
+
 def test_a_name_of_models_toml_finds_its_repository(hub: StandInHub, models: Path) -> None:
     hub.add("Qwen/Qwen3-4B-GGUF", {"Qwen3-4B-Q4_K_M.gguf": LAMP, "Qwen3-4B-Q8_0.gguf": model(400_000, 3)})
     assert pull("qwen3:4b:Q8_0").out == b"Qwen3-4B-Q8_0\n"

@@ -10,7 +10,7 @@ from fireside.arguments import Parser, usage_error
 from fireside.exit_codes import ExitCode
 from fireside.failure import Failure
 from fireside.pulling import Pull, describe
-from fireside.sanitize import clean_line
+from fireside.sanitize import clean, clean_line
 from fireside.terminal import Narrator, Output, to_json_line
 from fireside.wire import JsonObject
 
@@ -87,7 +87,10 @@ def render_outcome(outcome: JsonObject) -> str:
         first = f"Fetched {table.size(outcome['fetched'])}{speed}. {outcome['reason']}{licence}"
     else:
         first = f"Nothing to fetch. {outcome['reason']}"
-    return f'{first}\nAsk it with: fireside run -m {word} "…"'
+    lines = [first, f'Ask it with: fireside run -m {word} "…"']
+    if outcome["unconfirmed"]:
+        lines.insert(1, _doubt(outcome))
+    return "\n".join(lines)
 
 
 def render_choice(choice: JsonObject) -> str:
@@ -102,4 +105,10 @@ def render_choice(choice: JsonObject) -> str:
     else:
         last = f"To fetch: {table.size(choice['missing'])}, to {choice['path']}"
     first = f"From {choice['repo']} at {choice['commit'][:12]}{licence}"
-    return f"{clean_line(first)}\n{table.render(('', 'QUANT', 'SIZE', 'FILE'), rows)}{clean_line(last)}\n"
+    if choice["unconfirmed"]:
+        last += f"\n{_doubt(choice)}"
+    return f"{clean_line(first)}\n{table.render(('', 'QUANT', 'SIZE', 'FILE'), rows)}{clean(last)}\n"
+
+
+def _doubt(outcome: JsonObject) -> str:
+    return f"Not all about it could be confirmed, so check its licence: {outcome['unconfirmed']}."

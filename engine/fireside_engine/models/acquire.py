@@ -44,6 +44,8 @@ class Choice:
     model: HubModel
     known_as: str
     """Its name in models.toml, where that led here."""
+    unconfirmed: str
+    """What models.toml says of its source, where that could not be confirmed."""
     staging: Staging
     there: Path | None
     """Where the same bytes are on this machine already, as far as can be told without reading them."""
@@ -123,7 +125,8 @@ class Acquirer:
         listing = hub.listing(target.repo, target.revision)
         model = choose(listing, file=target.file, quant=quant or target.quant, known=known)
         staging = Staging(self._catalogue.models_dir, model, listing.repo, listing.commit)
-        return Choice(listing, model, known_as, staging, self._somewhere(staging))
+        unconfirmed = (known.evidence or "nothing was looked up") if known and not known.confirmed else ""
+        return Choice(listing, model, known_as, unconfirmed, staging, self._somewhere(staging))
 
     def _without_hub(self, text: str) -> Acquired | None:
         """Models that come another way than from the hub. Raises ModelNotFound when nobody knows the name."""
@@ -245,6 +248,7 @@ class Acquirer:
             choice.listing.repo,
             choice.model.quant,
             choice.listing.licence,
+            choice.unconfirmed,
         )
 
     # --- files of the user

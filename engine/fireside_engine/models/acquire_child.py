@@ -88,6 +88,7 @@ def _of_choice(choice: Choice) -> dict[str, Any]:
         "repo": choice.listing.repo,
         "commit": choice.listing.commit,
         "licence": choice.listing.licence,
+        "unconfirmed": choice.unconfirmed,
         "name": choice.known_as or usual.stem,
         "path": str(choice.staging.final),
         "there": str(choice.there) if choice.there else None,

@@ -54,6 +54,8 @@ class Acquired:
     repo: str = ""
     quant: str = ""
     licence: str = ""
+    unconfirmed: str = ""
+    """What models.toml says of a source that could not be confirmed."""
 
 
 def to_event(value: Progress | Acquired) -> dict[str, Any]:
