@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from tui_fake import FakeEngine, Script
 
 from fireside.tui.app import FiresideApp
+from fireside.tui.drafts import Draft
 from fireside.tui.screens.chat import ChatScreen
 from fireside.tui.widgets.message import WhyLine
 from fireside.tui.widgets.stream_markdown import StreamMarkdown
@@ -101,7 +102,7 @@ async def open_chat(n_messages: int, size: tuple[int, int]) -> None:
         while not engine.loaded:
             await pilot.pause(0.05)
         for _ in range(n_messages // 2):
-            await screen._answering.ask("What about this one?")
+            await screen._answering.ask(Draft("What about this one?"))
         await pilot.pause()
         mounted = len(screen.query("*"))
         began = time.process_time()

@@ -7,6 +7,7 @@ import asyncio
 from tui_driver import Driver, drive
 from tui_fake import FakeEngine, Script, failure
 
+from fireside.tui.drafts import Draft
 from fireside.tui.status_line import Phase
 from fireside.tui.widgets.message import Notice, UserMessage, WhyLine
 from fireside.tui.widgets.prompt import Prompt
@@ -153,7 +154,7 @@ def test_messages_wait_in_a_queue_and_come_back_when_the_answer_is_stopped() -> 
         await ui.until(lambda: ui.messages[2:] == ["you: second", "model: B"])
         await ui.send("third")
         await ui.send("fourth")
-        await ui.until(lambda: ui.chat.state.queue == ["fourth"])
+        await ui.until(lambda: ui.chat.state.queue == [Draft("fourth")])
         await ui.pilot.press("escape")
         await ui.until(lambda: ui.chat.state.generation is None)
         assert ui.prompt.text == "fourth"
@@ -179,7 +180,7 @@ def test_a_new_chat_right_after_a_message_keeps_nothing_of_it() -> None:
     async def scenario(ui: Driver) -> None:
         await ui.ready()
         for waits in range(1, 7):
-            asking = asyncio.create_task(ui.chat._answering.ask("old"))
+            asking = asyncio.create_task(ui.chat._answering.ask(Draft("old")))
             for _ in range(waits):
                 await asyncio.sleep(0)
             await ui.chat.action_new_chat()

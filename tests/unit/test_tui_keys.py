@@ -105,7 +105,8 @@ def test_commands_change_the_next_request() -> None:
         await ui.ask()
         body = ui.engine.bodies[-1]
         assert (body["temperature"], body["seed"], body["model"]) == (0.0, 9, NAME)
-        assert body["fireside"] == {"deterministic": True}
+        name = ui.chat.state.conversation.id
+        assert body["fireside"] == {"deterministic": True, "conversation": name, "save": True}
         assert body["messages"][0] == {"role": "system", "content": "Be [brief]."}
         await ui.send("/temp hot")
         await ui.until(lambda: "is a number" in ui.toasts)

@@ -11,6 +11,7 @@ from textual.content import Content
 
 from fireside import wording
 from fireside.account import Account
+from fireside.conversations.tree import Conversation
 from fireside.progress import Prefill
 from fireside.tui import commands
 from fireside.tui.chat_settings import ChatSettings
@@ -186,15 +187,21 @@ def test_arguments_of_commands() -> None:
 
 
 def test_request_bodies() -> None:
-    messages = [{"role": "user", "content": "q"}]
-    body = ChatSettings(model="m", temperature=0.0, seed=5, deterministic=True).body(messages)
-    assert body["messages"] == messages
+    conversation = Conversation()
+    conversation.ask("q")
+    settings = ChatSettings(model="m", temperature=0.0, seed=5, deterministic=True)
+    body = settings.body(conversation, saves=True)
+    assert body["messages"] == [{"role": "user", "content": "q"}]
     assert (body["model"], body["temperature"], body["seed"], body["stream"]) == ("m", 0.0, 5, True)
-    assert body["fireside"] == {"deterministic": True}
+    assert body["fireside"] == {"deterministic": True, "save": True, "conversation": conversation.id}
     assert body["return_progress"] is True
-    fresh = {ChatSettings(seed=5).body(messages, new_seed=True)["seed"] for _ in range(8)}
+    fresh = {ChatSettings(seed=5).body(conversation, saves=True, new_seed=True)["seed"] for _ in range(8)}
     assert fresh != {5}
-    assert "temperature" not in ChatSettings().body(messages)
+    plain = ChatSettings().body(conversation, saves=False)
+    assert "temperature" not in plain
+    assert plain["fireside"] == {"save": False, "conversation": conversation.id}
+    assert ChatSettings.of_json({**settings.to_json(), "unknown": 1}) == settings
+    assert ChatSettings().to_json() == {}
 
 
 def test_where_the_known_part_of_a_prompt_was_and_what_it_won() -> None:

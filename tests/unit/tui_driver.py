@@ -10,7 +10,9 @@ from textual.widgets import Static
 from tui_fake import FakeEngine
 
 from fireside.tui.app import FiresideApp
+from fireside.tui.archive import Archive
 from fireside.tui.screens.chat import ChatScreen
+from fireside.tui.start import Start
 from fireside.tui.status_line import Phase
 from fireside.tui.widgets.message import AnswerMessage, Notice, UserMessage
 from fireside.tui.widgets.prompt import Prompt
@@ -81,9 +83,12 @@ def drive(
     *,
     size: tuple[int, int] = (80, 24),
     model: str = "",
+    resume: str = "",
+    saves: bool = True,
 ) -> None:
     async def main() -> None:
-        async with FiresideApp(engine, model).run_test(size=size) as pilot:
+        app = FiresideApp(engine, Start(model, resume=resume), Archive(is_on=saves))
+        async with app.run_test(size=size) as pilot:
             await scenario(Driver(pilot, engine))
 
     asyncio.run(main())

@@ -51,6 +51,7 @@ class FakeEngine:
     loaded: str = ""
     connects: int = 0
     registered: list[Path] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
 
     async def connect(self) -> None:
         self.connects += 1
@@ -128,6 +129,9 @@ class FakeEngine:
             await self.load_gate.wait()
         self.loaded = model or self.names[0]
         return self.loaded
+
+    async def forget(self, conversation: str) -> None:
+        self.forgotten.append(conversation)
 
     async def register(self, path: Path) -> str:
         self.registered.append(path)

@@ -41,7 +41,10 @@ def main(words: Sequence[str]) -> ExitCode:
         return ExitCode.OK
     if not Output().is_terminal:
         raise usage_error("The chat needs a terminal.", hint="`fireside chat --plain` works in a pipe.")
+    word = args.option or args.model
+    # Without a word, a chat that goes on stays with its model.
+    name = ModelChoice(word).name if word or not args.resume else ""
     from fireside.tui.app import run
+    from fireside.tui.start import Start
 
-    choice = ModelChoice(args.option or args.model)
-    return ExitCode(run(choice.name, system or ""))
+    return ExitCode(run(Start(name, system, args.resume or ""), saves=args.save))

@@ -164,6 +164,14 @@ class Store:
         rows = self._database.rows("SELECT id FROM conversations ORDER BY updated DESC LIMIT 1")
         return str(rows[0]["id"]) if rows else None
 
+    def recent_questions(self, limit: int = 100) -> list[str]:
+        """What was asked last, in all conversations; oldest first, and nothing twice in a row."""
+        rows = self._database.rows(
+            "SELECT text FROM turns WHERE role = 'user' AND text <> '' ORDER BY number DESC LIMIT ?", (limit,)
+        )
+        texts = [str(row["text"]) for row in reversed(rows)]
+        return [text for at, text in enumerate(texts) if at == 0 or text != texts[at - 1]]
+
     def resolve(self, word: str) -> str:
         """The id that the user means: itself, a beginning that only one id has, or `last`.
 

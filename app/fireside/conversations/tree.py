@@ -141,6 +141,11 @@ class Conversation:
         """All turns in its place, itself among them."""
         return self.children(turn.parent)
 
+    def place(self, turn: Turn) -> tuple[int, int] | None:
+        """Which of how many siblings it is, counted from 1; None where it is the only one."""
+        ids = [sibling.id for sibling in self.siblings(turn)]
+        return (ids.index(turn.id) + 1, len(ids)) if len(ids) > 1 else None
+
     def newest_leaf(self, id_: str) -> str:
         """Where one arrives who goes to this turn: the newest turn that has it on its path."""
         below = {id_}

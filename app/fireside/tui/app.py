@@ -10,8 +10,10 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from fireside.tui import theme
+from fireside.tui.archive import Archive
 from fireside.tui.engine import Engine, LocalEngine
 from fireside.tui.screens.chat import ChatScreen
+from fireside.tui.start import Start
 
 
 class FiresideApp(App[int]):
@@ -33,17 +35,20 @@ class FiresideApp(App[int]):
         Binding("ctrl+p", "command_palette", "All commands", id="app.palette", show=False, priority=True),
     ]
 
-    def __init__(self, engine: Engine, model: str = "", system: str = "") -> None:
+    def __init__(self, engine: Engine, start: Start | None = None, archive: Archive | None = None) -> None:
         super().__init__()
         self._engine = engine
-        self._model = model
-        self._system = system
+        self._start = start or Start()
+        self._archive = archive or Archive()
 
     def on_mount(self) -> None:
         for known in (theme.DARK, theme.LIGHT):
             self.register_theme(known)
         self.theme = theme.preferred()
-        self.push_screen(ChatScreen(self._engine, self._model, self._system))
+        self.push_screen(ChatScreen(self._engine, self._archive, self._start))
+
+    def on_unmount(self) -> None:
+        self._archive.close()
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Our own names in the colours of a theme that does not know them."""
@@ -52,6 +57,8 @@ class FiresideApp(App[int]):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         if isinstance(screen, ChatScreen):
             yield SystemCommand("New chat", "Leave this conversation and begin another", screen.action_new_chat)
+            yield SystemCommand("All chats", "Open, search, pin and remove chats", screen.action_chats)
+            yield SystemCommand("Branches", "All versions of this chat as a tree", screen.action_tree)
             yield SystemCommand("Choose a model", "Which model answers next", screen.action_choose_model)
             yield SystemCommand("Retry", "Answer the last message again, with a new seed", screen.action_retry)
             yield SystemCommand("Stop", "End the present answer; what came stays", screen.action_stop)
@@ -68,8 +75,8 @@ class FiresideApp(App[int]):
         self.theme = theme.LIGHT.name if self.current_theme.dark else theme.DARK.name
 
 
-def run(model: str | None = None, system: str = "") -> int:
-    """Chat until the user leaves; `model` is a name or a path, `system` a system prompt. Gives the exit code."""
-    app = FiresideApp(LocalEngine(), model or "", system)
+def run(start: Start, *, saves: bool = True) -> int:
+    """Chat until the user leaves. Gives the exit code."""
+    app = FiresideApp(LocalEngine(), start, Archive(is_on=saves))
     answer = app.run()
     return app.return_code or answer or 0

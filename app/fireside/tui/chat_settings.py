@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
+from fireside.conversations.tree import Conversation
 from fireside.streaming import STREAM_OPTIONS
 
 
@@ -20,16 +21,27 @@ class ChatSettings:
     """None draws a new one for each answer."""
     deterministic: bool = False
 
-    def body(self, messages: list[dict[str, Any]], *, new_seed: bool = False) -> dict[str, Any]:
+    def body(self, conversation: Conversation, *, saves: bool, new_seed: bool = False) -> dict[str, Any]:
         """A request for a streamed answer; `new_seed` draws one even where a seed is set, so that a retry differs."""
         body: dict[str, Any] = {
             "model": self.model,
-            "messages": messages,
+            "messages": conversation.messages(),
             **STREAM_OPTIONS,
             "seed": secrets.randbits(31) if new_seed or self.seed is None else self.seed,
+            "fireside": {"conversation": conversation.id, "save": saves},
         }
         if self.temperature is not None:
             body["temperature"] = self.temperature
         if self.deterministic:
-            body["fireside"] = {"deterministic": True}
+            body["fireside"]["deterministic"] = True
         return body
+
+    def to_json(self) -> dict[str, Any]:
+        """What differs from the engine's own choice."""
+        return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) != field.default}
+
+    @classmethod
+    def of_json(cls, data: dict[str, Any]) -> ChatSettings:
+        """Inverse of `to_json`; members that something else put there are ignored."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in data.items() if name in known})

@@ -92,10 +92,10 @@ def describe(outcome: Outcome, what: str) -> str:
             return f"Could not copy {what}: too long for the terminal. tab w writes a file."
 
 
-def write_file(text: str, directory: Path, suffix: str) -> Path:
+def write_file(text: str, directory: Path, suffix: str, name: str = "fireside") -> Path:
     """Write `text` to a new file in `directory`. Raises OSError."""
     for _ in range(100):
-        path = directory / f"fireside-{secrets.token_hex(3)}{suffix}"
+        path = directory / f"{name}-{secrets.token_hex(3)}{suffix}"
         try:
             with path.open("x", encoding="utf-8", errors="replace") as file:
                 file.write(text)

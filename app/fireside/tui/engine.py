@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from fireside import engine_process
 from fireside.client import AsyncEngineClient
 from fireside.failure import from_engine
+from fireside.forgetting import PATH as FORGET
 from fireside.wire import EngineFailure, JsonObject
 
 CALL_LIMIT = 10.0
@@ -43,6 +44,9 @@ class Engine(Protocol):
 
     async def register(self, path: Path) -> str:
         """The name of a model file that lies anywhere; the path is absolute."""
+
+    async def forget(self, conversation: str) -> None:
+        """Remove what is kept of a conversation that is gone. An engine that keeps nothing has done so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +164,15 @@ class LocalEngine:
     async def register(self, path: Path) -> str:
         answer = await self._call("POST", "/fireside/register", {"path": str(path)}, limit=None)
         return str(answer.get("name") or "")
+
+    async def forget(self, conversation: str) -> None:
+        client = await self._connected()
+        try:
+            await client.post(FORGET, {"conversation": conversation}, timeout=CALL_LIMIT)
+        except EngineFailure as failure:
+            self._forget(failure)
+            if failure.status != 404:
+                raise from_engine(failure) from failure
 
     async def _connected(self) -> AsyncEngineClient:
         async with self._connecting:

@@ -89,6 +89,11 @@ class Reply:
         return (len(self._times) - 1) / span if span > 0 else None
 
     @property
+    def model(self) -> str:
+        """That answers, as far as it was said."""
+        return self._model
+
+    @property
     def context(self) -> int:
         """Tokens in the context so far, as far as anybody said."""
         return (self._prefill.total if self._prefill else 0) + self._pieces

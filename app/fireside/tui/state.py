@@ -6,14 +6,16 @@ import time
 from dataclasses import dataclass, field
 
 from fireside.account import Account
+from fireside.conversations.tree import Conversation, Turn
 from fireside.failure import Failure
 from fireside.progress import Prefill
+from fireside.tui.archive import Archive
 from fireside.tui.chat_settings import ChatSettings
+from fireside.tui.drafts import Draft
 from fireside.tui.engine import Engine, Running, Status
 from fireside.tui.generation import Generation
 from fireside.tui.reply import Loading
 from fireside.tui.status_line import Phase, StatusView
-from fireside.tui.transcript import Conversation
 
 STATUS_PAUSE = 2.0
 """Seconds between two questions to the engine about itself."""
@@ -24,6 +26,7 @@ class ChatState:
     """Of one chat screen."""
 
     engine: Engine
+    archive: Archive = field(default_factory=Archive)
     settings: ChatSettings = field(default_factory=ChatSettings)
     conversation: Conversation = field(default_factory=Conversation)
     status: Status = field(default_factory=Status)
@@ -35,10 +38,30 @@ class ChatState:
     is_loading: bool = False
     """A model is being loaded before anybody asked it anything."""
     generation: Generation | None = None
-    queue: list[str] = field(default_factory=list)
+    queue: list[Draft] = field(default_factory=list)
     """Messages that wait for the present answer."""
     last: Account | None = None
     """Of the answer that the status line tells about."""
+    editing: Turn | None = None
+    """The question that the prompt holds another version of."""
+    read_rates: dict[str, float] = field(default_factory=dict)
+    """Prompt tokens per second, by the model that read them last."""
+
+    def enter(self, conversation: Conversation) -> None:
+        """Another conversation is shown; its last answer is what the status line tells about."""
+        self.conversation = conversation
+        self.editing = None
+        answer = conversation.last_answer()
+        self.last = answer.account if answer is not None else None
+
+    def note(self, account: Account) -> None:
+        """An answer is complete."""
+        self.last = account
+        if account.read_rate:
+            self.read_rates[account.model] = account.read_rate
+
+    def read_rate(self, model: str) -> float | None:
+        return self.read_rates.get(model)
 
     async def refresh_status(self) -> None:
         """Ask the engine what it is doing. An engine that does not answer is shown as such."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from functools import partial
 from typing import ClassVar
 
 from textual import on, work
@@ -14,27 +14,37 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import TextArea
 
+from fireside.conversations.store import Store
+from fireside.conversations.tree import Conversation, Turn
+from fireside.exit_codes import ExitCode
 from fireside.failure import Failure
-from fireside.tui import commands, preparing
+from fireside.tui import commands, preparing, slash
 from fireside.tui.answering import Answering
+from fireside.tui.archive import Archive
+from fireside.tui.chats import Chats
 from fireside.tui.copying import Copier
-from fireside.tui.engine import Engine
+from fireside.tui.drafts import Draft
+from fireside.tui.engine import Engine, Model
+from fireside.tui.hints import hints
+from fireside.tui.message_keys import SECOND_PRESS, MessageKeys
+from fireside.tui.screens.chats import ChatList
 from fireside.tui.screens.help import HelpScreen
 from fireside.tui.screens.models import ModelPicker
+from fireside.tui.screens.tree import TreeScreen
+from fireside.tui.start import Start
 from fireside.tui.state import STATUS_PAUSE, ChatState
-from fireside.tui.transcript import Conversation
 from fireside.tui.widgets.bars import HeaderBar, StatusBar
 from fireside.tui.widgets.command_hints import CommandHints
 from fireside.tui.widgets.message import Notice
 from fireside.tui.widgets.prompt import Prompt
 from fireside.tui.widgets.strips import JumpStrip, QueueStrip
 from fireside.tui.widgets.thought import Thought
-from fireside.tui.widgets.transcript_view import TranscriptView
+from fireside.tui.widgets.transcript_view import Entry, TranscriptView
 
 TICK = 0.5
 """Seconds between two looks at what the status line shows."""
-SECOND_PRESS = 2.0
-"""Seconds in which a second ctrl+c quits."""
+RECENT = 3
+"""Chats that an empty one offers."""
 
 
 class ChatScreen(Screen[None]):
@@ -53,6 +63,8 @@ class ChatScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "stop", "Stop the answer; what came stays", id="chat.stop"),
         Binding("ctrl+r", "retry", "Answer again, with a new seed", id="chat.retry", priority=True),
+        Binding("ctrl+l", "chats", "All chats, and search", id="chat.chats", priority=True),
+        Binding("ctrl+f", "chats", "Search all chats", id="chat.search", priority=True, show=False),
         Binding("ctrl+n", "new_chat", "New chat", id="chat.new", priority=True),
         Binding("ctrl+o", "choose_model", "Choose a model", id="chat.model", priority=True),
         Binding("ctrl+t", "toggle_thinking", "Fold or unfold thinking", id="chat.thinking", priority=True),
@@ -61,16 +73,19 @@ class ChatScreen(Screen[None]):
         Binding("f1", "help", "Help", id="chat.help"),
     ]
 
-    def __init__(self, engine: Engine, model: str = "", system: str = "") -> None:
+    def __init__(self, engine: Engine, archive: Archive, start: Start) -> None:
         super().__init__()
-        self.state = ChatState(engine, conversation=Conversation(system=system))
-        self._wanted_model = model
+        self.state = ChatState(engine, archive, conversation=Conversation(system=start.system or ""))
+        self._start = start
         self._header, self._bar = HeaderBar(), StatusBar()
         self._jump, self._queue, self._command_hints = JumpStrip(), QueueStrip(), CommandHints()
         self._transcript, self._prompt = TranscriptView(), Prompt()
         self._answering = Answering(self.state, self._transcript, self._prompt, self._show_state)
+        self.chats = Chats(self.state, self._transcript, self._answering)
+        self._message_keys = MessageKeys(self)
         self._copier = Copier(self._write_to_terminal)
-        self._interrupted_at = float("-inf")
+        self._interrupted_at = self._stopped_at = float("-inf")
+        self._told_failure: Failure | None = None
 
     def compose(self) -> ComposeResult:
         yield self._header
@@ -87,7 +102,23 @@ class ChatScreen(Screen[None]):
         self.set_interval(TICK, self._show_state)
         self._prompt.focus()
         self._show_state()
-        self._prepare(self._wanted_model)
+        self._begin()
+
+    @work(group="begin")
+    async def _begin(self) -> None:
+        start, archive = self._start, self.state.archive
+        try:
+            if start.resume:
+                await self.chats.open(start.resume)
+                if start.system is not None:
+                    self.state.conversation.system = start.system
+            recent = await archive.call(partial(Store.summaries, limit=RECENT))
+            self._transcript.welcome.show_recent(recent)
+            self._prompt.history_of_session.entries[:0] = await archive.call(Store.recent_questions)
+        except Failure as failure:
+            await self.notice(failure.message, failure.hint, is_error=True)
+        self._prepare(start.model or self.state.settings.model)
+        self._show_state()
 
     # --- what is shown
 
@@ -95,22 +126,23 @@ class ChatScreen(Screen[None]):
         """Bring header, status and strips up to date; what did not change is not painted."""
         state, view = self.state, self.state.view()
         self._header.chat_title = state.conversation.title
+        self._header.is_saved = state.archive.is_on and state.archive.failure is None
+        if (failure := state.archive.failure) is not None and failure is not self._told_failure:
+            self._told_failure = failure
+            self.call_later(self.notice, f"Not saved. {failure.message}", failure.hint, is_error=True)
         self._header.model = state.model
         self._bar.view = view
-        self._bar.hints = self._hints()
+        self._bar.hints = hints(
+            is_busy=self._answering.is_busy,
+            is_command=bool(self._command_hints.found),
+            is_reading=self._transcript.has_focus,
+            is_editing=state.editing is not None,
+        )
         self._queue.show(state.queue)
+        self._prompt.border_title = "another version of your message" if state.editing is not None else None
         self._jump.show(away=not self._transcript.at_end, is_writing=self._answering.is_busy)
         if state.wants_status(view):
             self._refresh_status()
-
-    def _hints(self) -> list[tuple[str, str]]:
-        if self._answering.is_busy:
-            return [("esc", "stop")]
-        if self._command_hints.found:
-            return [("tab", "complete")]
-        if self._transcript.has_focus:
-            return [("y", "copy"), ("c", "code"), ("esc", "prompt")]
-        return [("f1", "help"), ("^p", "commands")]
 
     async def notice(self, message: str, hint: str = "", *, is_error: bool = False) -> None:
         """A block in the transcript that is no part of the conversation."""
@@ -118,7 +150,7 @@ class ChatScreen(Screen[None]):
         def make() -> Notice:
             return Notice(message, hint, is_error=is_error)
 
-        await self._transcript.add(make(), make)
+        await self._transcript.add(Entry("", make))
 
     def toast(self, words: str) -> None:
         """A word that goes by itself."""
@@ -129,8 +161,9 @@ class ChatScreen(Screen[None]):
     @work(group="prepare", exclusive=True)
     async def _prepare(self, wanted: str) -> None:
         try:
-            models = await preparing.choose(self.state, wanted)
+            models = await self._choose(wanted)
             self._show_state()
+            await self.chats.tell_engine()
             if models:
                 await preparing.load(self.state, self._show_state)
             else:
@@ -139,6 +172,16 @@ class ChatScreen(Screen[None]):
             await self.state.refresh_status()
             await self.notice(failure.message, failure.hint, is_error=True)
         self._show_state()
+
+    async def _choose(self, wanted: str) -> list[Model]:
+        """A model that only the chat remembers may be gone; then the engine's default goes on with it."""
+        try:
+            return await preparing.choose(self.state, wanted)
+        except Failure as failure:
+            if failure.exit_code is not ExitCode.MODEL or not wanted or wanted != self.state.settings.model:
+                raise
+            await self.notice(failure.message, "The chat goes on with another one; ctrl+o chooses.")
+            return await preparing.choose(self.state, "")
 
     @work(group="status", exclusive=True)
     async def _refresh_status(self) -> None:
@@ -156,15 +199,29 @@ class ChatScreen(Screen[None]):
     @on(Prompt.Sent)
     async def _sent(self, event: Prompt.Sent) -> None:
         try:
-            invocation = commands.parse(event.text)
-            if invocation is not None:
-                await self._execute(invocation)
+            if (invocation := commands.parse(event.text)) is not None:
+                await slash.execute(self, invocation)
+                self._show_state()
                 return
         except commands.BadCommandError as bad:
             self.toast(str(bad))
             self._prompt.give_back(event.text)
             return
-        self._in_background(lambda: self._answering.ask(event.text))
+        except (Failure, OSError) as failure:
+            self.toast(str(failure))
+            return
+        instead = self.state.editing
+        draft = Draft(event.text, instead.materials if instead is not None else (), instead)
+        self.state.editing = None
+        self._in_background(lambda: self._answering.ask(draft))
+
+    def edit(self, turn: Turn | None) -> None:
+        """Put a question into the prompt, to be sent as another version; None leaves it."""
+        self.state.editing = turn
+        if turn is not None:
+            self._prompt.show_text(turn.text)
+            self._prompt.focus()
+        self._show_state()
 
     def _in_background(self, call: Callable[[], Awaitable[object]]) -> None:
         """Let an answer come while keys are handled; then look at what it left in the engine."""
@@ -177,10 +234,10 @@ class ChatScreen(Screen[None]):
 
     @on(TextArea.Changed)
     def _prompt_changed(self) -> None:
-        hints = self._command_hints
-        before = bool(hints.found)
-        hints.look_at(self._prompt.text, self.size.height // 3)
-        if before != bool(hints.found):
+        shown = self._command_hints
+        before = bool(shown.found)
+        shown.look_at(self._prompt.text, self.size.height // 3)
+        if before != bool(shown.found):
             self._show_state()
 
     @on(Prompt.TabPressed)
@@ -189,6 +246,10 @@ class ChatScreen(Screen[None]):
             self._prompt.show_text(completion)
         else:
             self._transcript.focus()
+
+    @on(Prompt.MessagesWanted)
+    def _messages_wanted(self) -> None:
+        self._transcript.focus()
 
     @on(Prompt.PageWanted)
     def _page_wanted(self, event: Prompt.PageWanted) -> None:
@@ -206,27 +267,77 @@ class ChatScreen(Screen[None]):
         self._transcript.follow_end()
 
     def action_stop(self) -> None:
-        if not self._answering.stop():
-            self.clear_selection()
+        """Stop the answer; else leave what was begun; twice, edit the last question."""
+        if self._answering.stop():
+            return
+        self.clear_selection()
+        if self.state.editing is not None:
+            self.edit(None)
+            self._prompt.clear()
+        elif not self._prompt.text and time.monotonic() - self._stopped_at < SECOND_PRESS:
+            self._want("edit", "")
+        self._stopped_at = time.monotonic()
 
     def action_retry(self) -> None:
+        self.retry()
+
+    def retry(self, beside: Turn | None = None) -> None:
+        """Answer the last question again, or that of a message."""
         if self._answering.is_busy:
             self.toast("An answer is being written; esc stops it.")
             return
-        self._in_background(self._retry)
+        self._in_background(lambda: self._retry(beside))
 
-    async def _retry(self) -> None:
-        if not await self._answering.retry():
+    async def _retry(self, beside: Turn | None = None) -> None:
+        if not await self._answering.retry(beside):
             self.toast("There is nothing to answer again.")
 
     async def action_new_chat(self) -> None:
-        self._answering.stop()
-        self.state.conversation = Conversation(system=self.state.conversation.system)
-        self.state.last = None
-        self._answering.forget()
-        await self._transcript.clear()
+        await self.chats.begin()
+        self.edit(None)
         self._prompt.focus()
+
+    @work(group="chats", exclusive=True)
+    async def action_chats(self, query: str = "") -> None:
+        screen = ChatList(self.state.archive, self.state.conversation.id, query)
+        place = await self.app.push_screen_wait(screen)
+        try:
+            if screen.removed:
+                await self.chats.left_by_removal(screen.removed)
+            if place is not None:
+                await self.chats.open(*place)
+                self.edit(None)
+        except Failure as failure:
+            self.toast(failure.message)
         self._show_state()
+
+    @work(group="tree", exclusive=True)
+    async def action_tree(self) -> None:
+        conversation = self.state.conversation
+        if not conversation.turns:
+            self.toast("There are no branches yet.")
+        elif (turn := await self.app.push_screen_wait(TreeScreen(conversation, conversation.leaf or ""))) is not None:
+            await self.between_answers(lambda: self.chats.go_to(turn))
+
+    async def between_answers(self, call: Callable[[], Awaitable[object]]) -> None:
+        """Change what is shown, which is not done under the feet of an answer."""
+        if self._answering.is_busy:
+            self.toast("An answer is being written; esc stops it.")
+            return
+        try:
+            if isinstance(words := await call(), str) and words:
+                self.toast(words)
+        except (Failure, OSError) as failure:
+            self.toast(str(failure))
+        self._show_state()
+
+    @on(TranscriptView.Wanted)
+    def _wanted(self, event: TranscriptView.Wanted) -> None:
+        self._want(event.what, event.key)
+
+    @work(group="want")
+    async def _want(self, what: str, key: str) -> None:
+        await self._message_keys.do(what, key)
 
     def action_toggle_thinking(self) -> None:
         thoughts = list(self._transcript.query(Thought))
@@ -237,17 +348,17 @@ class ChatScreen(Screen[None]):
 
     # --- copying
 
-    @on(TranscriptView.CopyWanted)
-    async def _copy_wanted(self, event: TranscriptView.CopyWanted) -> None:
-        await self.copy(event.what)
-
-    async def copy(self, what: str) -> None:
-        """Copy the `answer` or its `code`, or write what was copied last to a `file`."""
+    async def copy(self, what: str, text: str | None = None) -> None:
+        """Copy a message, the last `answer`, or its `code`; or write what was copied last to a `file`."""
         if what == "file":
-            self.toast(self._copier.file())
+            self.write_copied()
             return
         call = self._copier.code if what == "code" else self._copier.answer
-        self.toast(await call(self._answering.shown_text))
+        self.toast(await call(text or self._answering.shown_text))
+
+    def write_copied(self) -> None:
+        """Write what was copied last to a file."""
+        self.toast(self._copier.file())
 
     def _write_to_terminal(self, sequence: str) -> None:
         driver = self.app._driver
@@ -277,9 +388,9 @@ class ChatScreen(Screen[None]):
             return
         name = await self.app.push_screen_wait(ModelPicker(models, self.state.model))
         if name:
-            await self._use_model(name)
+            self.use_model(name)
 
-    async def _use_model(self, name: str) -> None:
+    def use_model(self, name: str) -> None:
         self._prepare(name)
 
     def action_help(self) -> None:
@@ -292,41 +403,3 @@ class ChatScreen(Screen[None]):
                 ]
             )
         )
-
-    async def _execute(self, invocation: commands.Invocation) -> None:
-        argument, state = invocation.argument, self.state
-        match invocation.command.name:
-            case "new":
-                await self.action_new_chat()
-            case "model" if argument:
-                await self._use_model(argument)
-            case "model":
-                self.action_choose_model()
-            case "system":
-                state.conversation.system = argument
-                await self.notice("System prompt set." if argument else "System prompt cleared.", argument)
-            case "copy":
-                await self.copy("code" if argument else "answer")
-            case "retry":
-                self.action_retry()
-            case "temp":
-                value = commands.number(argument, 0, 10, "The temperature")
-                state.settings = replace(state.settings, temperature=value)
-                self.toast("Temperature: the engine's own" if value is None else f"Temperature {value:g}")
-            case "seed":
-                seed = commands.whole_number(argument, "The seed")
-                state.settings = replace(state.settings, seed=seed)
-                self.toast("A new seed for each answer" if seed is None else f"Seed {seed}")
-            case "deterministic":
-                self._set_deterministic(argument)
-            case "help":
-                self.action_help()
-            case "quit":
-                self.app.exit(0)
-        self._show_state()
-
-    def _set_deterministic(self, argument: str) -> None:
-        if argument not in ("on", "off"):
-            raise commands.BadCommandError("Say /deterministic on or /deterministic off.")
-        self.state.settings = replace(self.state.settings, deterministic=argument == "on")
-        self.toast(f"Deterministic {argument}, from the next message")

@@ -26,14 +26,21 @@ class HeaderBar(Widget):
 
     chat_title: reactive[str] = reactive("")
     model: reactive[str] = reactive("")
+    is_saved: reactive[bool] = reactive(True)
+    """Whether what happens here is kept."""
 
     def render(self) -> Content:
         width = self.content_size.width
         is_wide = width >= WIDE
         title = on_one_line(self.chat_title)
         model = Content(on_one_line(self.model)).truncate(width // 2, ellipsis=True)
+        unsaved = "" if self.is_saved else "not saved" if is_wide else "!"
         right = Content.assemble(
-            model.stylize("$foreground 80%"), "  " if model else "", (OFFLINE if is_wide else OFFLINE[0], "$success")
+            (unsaved, "$warning"),
+            "  " if unsaved else "",
+            model.stylize("$foreground 80%"),
+            "  " if model else "",
+            (OFFLINE if is_wide else OFFLINE[0], "$success"),
         )
         name = Content.styled(NAME, "bold $primary") if is_wide or not title else Content("")
         left = Content.assemble(name, "  " if name else "", (title, "$faint"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
@@ -11,14 +13,17 @@ from textual.widgets import Static
 from fireside.account import Account
 from fireside.failure import Failure
 from fireside.progress import Prefill
+from fireside.prompt import Material
 from fireside.thinking import Piece
 from fireside.tui.reply import Loading
-from fireside.tui.screen_text import ScreenText, on_screen
+from fireside.tui.screen_text import ScreenText, on_one_line, on_screen
 from fireside.tui.widgets.stream_markdown import StreamMarkdown
 from fireside.tui.widgets.thought import Thought
 from fireside.tui.widgets.waiting import WaitingLine
-from fireside.wording import pack, why
+from fireside.wording import pack, plural, why
 
+Branch = tuple[int, int] | None
+"""Which of how many versions of a message it is; None where there is one."""
 EMPTY = "The model ended without a word."
 
 
@@ -32,11 +37,28 @@ class UserMessage(Static):
         padding: 0 1;
         border-left: outer $primary;
         background: $surface;
+        &.-at { background: $panel; border-left: outer $accent; }
     }
     """
 
-    def __init__(self, text: str) -> None:
-        super().__init__(Content(on_screen(text).expandtabs(4)), markup=False)
+    def __init__(self, text: str, materials: Sequence[Material] = (), branch: Branch = None) -> None:
+        parts = [Content(on_screen(text).expandtabs(4))] if text else []
+        parts += [Content.styled(f"⎙ {_of_material(material)}", "$faint") for material in materials]
+        if branch is not None:
+            parts.append(Content.styled(label(branch), "$accent"))
+        super().__init__(Content("\n").join(parts), markup=False)
+        self.text = text
+
+
+def _of_material(material: Material) -> str:
+    """A file that belongs to a message, in a line."""
+    lines = plural(material.text.count("\n") + (not material.text.endswith("\n")), "line")
+    return f"{on_one_line(material.name) or 'piped text'} · {lines}"
+
+
+def label(branch: tuple[int, int]) -> str:
+    """Which of how many versions of a message this is."""
+    return f"‹ {branch[0]}/{branch[1]} ›"
 
 
 class Notice(Static):
@@ -77,9 +99,9 @@ class WhyLine(Static):
     WhyLine { height: auto; color: $faint; margin: 0 0 1 0; }
     """
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, branch: Branch = None, read_rate: float | None = None) -> None:
         super().__init__(markup=False)
-        self._parts = why(account)
+        self._parts = [*([label(branch)] if branch else []), *why(account, read_rate)]
 
     def on_resize(self, event: Resize) -> None:
         self.update(Content("\n".join(pack(self._parts, event.size.width))))
@@ -92,6 +114,7 @@ class AnswerMessage(Vertical):
     AnswerMessage {
         height: auto;
         padding: 0 1 0 2;
+        &.-at { border-left: outer $accent; padding: 0 1 0 1; }
         & > .partial { color: $faint; }
     }
     """
@@ -104,16 +127,22 @@ class AnswerMessage(Vertical):
         self._text_filter = ScreenText()
         self._thought_filter = ScreenText()
         self._following = True
-        self._complete: tuple[list[Piece], Account, Failure | None, str] | None = None
+        self._complete: tuple[list[Piece], Account, Failure | None, str, Branch, float | None] | None = None
 
     @classmethod
     def of(
-        cls, pieces: list[Piece], account: Account, failure: Failure | None = None, remark: str = ""
+        cls,
+        pieces: list[Piece],
+        account: Account,
+        failure: Failure | None = None,
+        remark: str = "",
+        branch: Branch = None,
+        read_rate: float | None = None,
     ) -> AnswerMessage:
         """An answer that is complete."""
         message = cls()
         message._waiting = None
-        message._complete = (pieces, account, failure, remark)
+        message._complete = (pieces, account, failure, remark, branch, read_rate)
         return message
 
     def compose(self) -> ComposeResult:
@@ -122,9 +151,9 @@ class AnswerMessage(Vertical):
 
     async def on_mount(self) -> None:
         if self._complete is not None:
-            pieces, account, failure, remark = self._complete
+            pieces, account, failure, remark, branch, read_rate = self._complete
             await self.add(pieces)
-            await self.finish(account, failure, remark)
+            await self.finish(account, failure, remark, branch=branch, read_rate=read_rate)
 
     @property
     def source(self) -> str:
@@ -166,7 +195,15 @@ class AnswerMessage(Vertical):
                     await self._mount_before_text(self._stream)
                 self._stream.write(self._text_filter.feed(text))
 
-    async def finish(self, account: Account, failure: Failure | None = None, remark: str = "") -> None:
+    async def finish(
+        self,
+        account: Account,
+        failure: Failure | None = None,
+        remark: str = "",
+        *,
+        branch: Branch = None,
+        read_rate: float | None = None,
+    ) -> None:
         """Nothing more comes: render the whole, and say what it cost, or what went wrong."""
         await self._remove_waiting()
         if self._thought is not None:
@@ -178,7 +215,7 @@ class AnswerMessage(Vertical):
         if failure is not None:
             await self.mount(Notice.of(failure, remark))
         else:
-            await self.mount(WhyLine(account))
+            await self.mount(WhyLine(account, branch, read_rate))
 
     async def _mount_before_text(self, widget: Thought | StreamMarkdown) -> None:
         await self._remove_waiting()

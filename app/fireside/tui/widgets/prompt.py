@@ -16,8 +16,8 @@ from textual.keys import Keys
 from textual.message import Message
 from textual.widgets import TextArea
 
+from fireside.tui.history import PromptHistory
 from fireside.tui.screen_text import on_screen
-from fireside.tui.transcript import PromptHistory
 
 # Textual drops the alt of `ESC CR`, which is what most terminals send for alt+enter (Textualize/textual#6378): the
 # message would be sent instead of broken into lines.
@@ -52,6 +52,7 @@ class Prompt(TextArea):
         Binding("down", "cursor_down", "Down; from the last line, a newer one", id="prompt.newer"),
         Binding("pageup", "scroll_transcript(-1)", "Page up in the chat", id="prompt.page_up"),
         Binding("pagedown", "scroll_transcript(1)", "Page down in the chat", id="prompt.page_down"),
+        Binding("alt+up", "to_messages", "To the messages: edit, branch, copy", id="prompt.messages"),
         Binding("tab", "tab", "Complete a command, or go to the chat", id="prompt.tab"),
     ]
 
@@ -66,6 +67,9 @@ class Prompt(TextArea):
         def __init__(self, pages: int) -> None:
             super().__init__()
             self.pages = pages
+
+    class MessagesWanted(Message):
+        """The reader goes to the messages."""
 
     class TabPressed(Message):
         """What it means depends on what was typed."""
@@ -127,6 +131,9 @@ class Prompt(TextArea):
 
     def action_scroll_transcript(self, pages: int) -> None:
         self.post_message(self.PageWanted(pages))
+
+    def action_to_messages(self) -> None:
+        self.post_message(self.MessagesWanted())
 
     def action_tab(self) -> None:
         self.post_message(self.TabPressed())

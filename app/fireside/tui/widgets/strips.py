@@ -7,6 +7,7 @@ from textual.events import Click
 from textual.message import Message
 from textual.widgets import Static
 
+from fireside.tui.drafts import Draft
 from fireside.tui.screen_text import on_one_line
 
 
@@ -45,10 +46,10 @@ class QueueStrip(Static):
     def __init__(self) -> None:
         super().__init__(markup=False)
 
-    def show(self, queue: list[str]) -> None:
+    def show(self, queue: list[Draft]) -> None:
         self.display = bool(queue)
         if not queue:
             return
         width = max(10, self.app.size.width - 14)
-        lines = [Content(on_one_line(text)).truncate(width, ellipsis=True) for text in queue]
+        lines = [Content(on_one_line(draft.text)).truncate(width, ellipsis=True) for draft in queue]
         self.update(Content("\n").join(Content.assemble(("queued ", "$accent"), line) for line in lines))
