@@ -10,6 +10,9 @@ from pathlib import Path
 
 import psutil
 
+VIRTUAL = 450 * 1024 * 1024
+"""Address space that a worker takes beyond what it uses: libraries, stacks of threads (docs/log.md)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Memory:
@@ -17,16 +20,34 @@ class Memory:
 
     total: int
     available: int
+    source: str = "system"
+    """What set the tightest bound: "system", "control group" or "rlimit"."""
+
+    @property
+    def contained(self) -> bool:
+        """The bound is one of our own, so that other programs have memory besides."""
+        return self.source != "system"
 
 
-def host() -> Memory:
-    """The machine's memory, cut to the tightest control group (v1 or v2, ancestors included)."""
+def host(proc: Path = Path("/proc/self"), groups: Path = Path("/sys/fs/cgroup")) -> Memory:
+    """The machine's memory, cut to the tightest control group (v1 or v2, ancestors included) and to rlimits."""
     memory = psutil.virtual_memory()
-    total, free = int(memory.total), int(memory.available)
-    for limit, used in _control_groups():
-        total = min(total, limit)
-        free = min(free, max(0, limit - used))
-    return Memory(total, free)
+    return cut(int(memory.total), int(memory.available), control_groups(proc, groups), _limits())
+
+
+def cut(total: int, free: int, groups: list[tuple[int, int]], limits: list[int]) -> Memory:
+    """groups: (limit, used) of control groups; limits: of a process's address space or data."""
+    source = "system"
+    for limit, used in groups:
+        if limit < total or limit - used < free:
+            source = "control group"
+        total, free = min(total, limit), min(free, max(0, limit - used))
+    for limit in limits:
+        usable = max(0, limit - VIRTUAL)
+        if usable < free:
+            source = "rlimit"
+        total, free = min(total, usable), min(free, usable)
+    return Memory(total, free, source)
 
 
 def available() -> int:
@@ -35,6 +56,16 @@ def available() -> int:
 
 def total() -> int:
     return host().total
+
+
+def _limits() -> list[int]:
+    """Limits of one process that workers inherit."""
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        return []
+    values = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+    return [value for value in values if value != resource.RLIM_INFINITY]
 
 
 def rss(pid: int) -> int:
@@ -59,19 +90,22 @@ def port_owner(port: int) -> str | None:
     return None
 
 
-def _control_groups() -> list[tuple[int, int]]:
-    """(limit, used without reclaimable page cache) of this process's memory groups and all their ancestors."""
+def control_groups(proc: Path, groups: Path) -> list[tuple[int, int]]:
+    """(limit, used without reclaimable page cache) of this process's memory groups and all their ancestors.
+
+    proc: /proc/self; groups: where control groups are mounted.
+    """
     try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        lines = (proc / "cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
     found = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers == "":
-            root, names = Path("/sys/fs/cgroup"), ("memory.max", "memory.current", "memory.stat")
+            root, names = groups, ("memory.max", "memory.current", "memory.stat")
         elif "memory" in controllers.split(","):
-            root = Path("/sys/fs/cgroup/memory")
+            root = groups / "memory"
             names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat")
         else:
             continue
@@ -79,6 +113,8 @@ def _control_groups() -> list[tuple[int, int]]:
         while True:
             if (pair := _group(group, *names)) is not None:
                 found.append(pair)
+            if controllers == "" and (high := _group(group, "memory.high", *names[1:])) is not None:
+                found.append(high)
             if group in (root, group.parent) or root not in group.parents:
                 break
             group = group.parent

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fireside_engine.errors import ModelNotFound, NotAModel
@@ -35,6 +35,8 @@ class Header:
     """Bytes of all files of the model."""
     n_shards: int = 1
     fim_in_vocabulary: bool = False
+    raw_settings: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """Of the first file, type and value as they stand there; without those of the tokenizer."""
 
     @property
     def n_tensors(self) -> int:
@@ -151,6 +153,7 @@ def _read_file(path: Path) -> Header:
         data_offset=found.data_offset,
         file_size=size,
         fim_in_vocabulary=found.fim_in_vocabulary,
+        raw_settings=found.raw_settings,
     )
 
 

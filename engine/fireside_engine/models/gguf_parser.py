@@ -92,6 +92,8 @@ class Parsed:
     tensors: tuple[TensorInfo, ...]
     data_offset: int
     fim_in_vocabulary: bool
+    raw_settings: Mapping[str, bytes]
+    """Type and value of the settings as they stand in the file; those of the tokenizer are left out."""
 
 
 def truncated(shown: str, size: int, expected: int) -> NotAModel:
@@ -145,6 +147,7 @@ def parse(fetch: Callable[[int], bytes], size: int, shown: str) -> Parsed:
     version, n_tensors, n_pairs = check_start(reader.data[: START.size], size, shown)
     reader.position = START.size
     metadata: dict[str, Value] = {}
+    raw: dict[str, bytes] = {}
     fim = False
     for _ in range(n_pairs):
         name = reader.text(MAX_KEY)
@@ -152,6 +155,8 @@ def parse(fetch: Callable[[int], bytes], size: int, shown: str) -> Parsed:
             raise reader.damaged(f"the setting {clean(name)} appears twice" if name else "a setting has no name")
         begin = reader.position
         metadata[name] = _read_value(reader)
+        if not name.startswith("tokenizer."):
+            raw[name] = reader.data[begin : reader.position]
         if name == "tokenizer.ggml.tokens":
             fim = any(reader.data.find(text, begin, reader.position) >= 0 for text in _FIM_TEXTS)
     alignment = metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
@@ -162,7 +167,7 @@ def parse(fetch: Callable[[int], bytes], size: int, shown: str) -> Parsed:
     expected = data_offset + tensors[-1].offset + tensors[-1].nbytes if tensors else data_offset
     if expected > size:
         raise truncated(shown, size, expected)
-    return Parsed(version, MappingProxyType(metadata), tensors, data_offset, fim)
+    return Parsed(version, MappingProxyType(metadata), tensors, data_offset, fim, MappingProxyType(raw))
 
 
 def _read_value(reader: _Reader) -> Value:

@@ -1,0 +1,356 @@
+"""Which quantization, context and placement run best on a machine, and what to do when nothing fits. Pure.
+
+The rule, most important first:
+
+1. Types that lose too much for the size of the model, and types that another one beats in size and quality at once,
+   are never taken unasked.
+2. A file's plan has as long a context as fits, up to the target; then speed, up to the target; then KV in f16; then
+   more slots; then speed. KV in q8_0 is taken where it buys context.
+3. While no file reaches the target of context, the smallest goes, since it gets the longest one. Else, of the files
+   that reach it: speed up to its target, then the band of quality, then speed, then the smaller loss.
+
+With more memory a machine never gets a shorter context; at equal context never less speed, up to the target; and at
+equal context and speed never a lower band.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from fireside_engine.core.footprint import HOST, Footprint, Setup
+from fireside_engine.core.machine import MIB, Machine, Shortage, shortages
+from fireside_engine.core.placement import ContextCost, Costs, footprint
+from fireside_engine.core.quality import DOMINATED, Quality, worst_allowed
+from fireside_engine.core.shape import Shape, padded
+from fireside_engine.core.speed import Book, Speed, predict
+
+CONTEXT = 16384
+"""Tokens of a conversation that a plan aims at."""
+LEAST_CONTEXT = 1024
+SLOTS = 4
+"""Conversations decoded together: an editor, a chat, a pipe, and one more."""
+KV_SHARE = 4
+"""Slots beyond the first may take this part of what is free after all else."""
+SPEED = 15.0
+"""Tokens a second that a plan aims at: faster than most people read."""
+_STEP = 1.25
+"""Speeds within this ratio count as equal."""
+_LADDER = (1024, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768, 49152, 65536, 98304, 131072)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What somebody asked for; what is None is chosen."""
+
+    n_ctx: int | None = None
+    n_slots: int | None = None
+    kv_type: str | None = None
+    deterministic: bool = False
+    speed: float = SPEED
+    n_outputs: int = 16
+    n_batch: int = 512
+
+    @property
+    def types(self) -> tuple[str, str] | None:
+        """Of K and V, where they are not to be chosen."""
+        if self.kv_type in ("q8_0", "bf16"):
+            return self.kv_type, self.kv_type
+        if self.deterministic:
+            # A pair that takes none of the paths of attention whose sums depend on more than the token.
+            return "f16", "bf16"
+        return ("f16", "f16") if self.kv_type else None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A file that could be loaded."""
+
+    name: str
+    quant: str
+    file: str
+    """Its identity, for what was learned of it."""
+    size: int
+    """Bytes on disk."""
+    shape: Shape
+    quality: Quality
+    available: bool = True
+    """It lies on this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One way to load a file that fits."""
+
+    setup: Setup
+    footprint: Footprint
+    speed: Speed
+
+    @property
+    def kv(self) -> str:
+        setup = self.setup
+        return setup.type_k if setup.type_k == setup.type_v else f"{setup.type_k}/{setup.type_v}"
+
+
+def target_context(shape: Shape, wish: Wish) -> int:
+    """Tokens to aim at: what was asked for, never more than the model was trained for."""
+    wanted = wish.n_ctx or CONTEXT
+    return padded(max(256, min(wanted, shape.n_ctx_train) if shape.n_ctx_train else wanted))
+
+
+def rungs(shape: Shape, wish: Wish) -> list[Setup]:
+    """Contexts from the smallest to the largest: each has no shorter context, no coarser KV and no fewer slots."""
+    target = target_context(shape, wish)
+    lengths = [target] if wish.n_ctx else [n for n in _LADDER if LEAST_CONTEXT <= n < target] + [target]
+    coarse = wish.types or ("q8_0", "q8_0")
+    fine = wish.types or ("f16", "f16")
+    slots = wish.n_slots or 1
+
+    def setup(n_ctx: int, n_slots: int, types: tuple[str, str]) -> Setup:
+        outputs = max(wish.n_outputs, n_slots)
+        return Setup(n_ctx, n_slots, *types, n_batch=wish.n_batch, n_outputs=outputs)
+
+    ladder = [setup(n, slots, coarse) for n in lengths]
+    if fine != coarse:
+        ladder.append(setup(target, slots, fine))
+    if wish.n_slots is None:
+        ladder += [setup(target, n, fine) for n in (2, SLOTS)]
+    return ladder
+
+
+def plan_for(
+    candidate: Candidate, machine: Machine, wish: Wish, costs: Costs, book: Book, overhead: int = 0
+) -> Plan | None:
+    """The best way to load a file; None when it fits in no way."""
+    best: Plan | None = None
+    for rung in rungs(candidate.shape, wish):
+        cost = costs(candidate.shape, rung)
+        for setup in _placements(candidate.shape, rung, cost, machine, overhead):
+            found = _plan(candidate, setup, cost, machine, book, overhead)
+            affordable = wish.n_slots is not None or _slots_are_cheap(cost, found.footprint, rung, machine)
+            if (
+                affordable
+                and not shortages(machine, found.footprint)
+                and (best is None or _worth(found, candidate, wish) > _worth(best, candidate, wish))
+            ):
+                best = found
+    return best
+
+
+def forced_plan(
+    candidate: Candidate, machine: Machine, wish: Wish, costs: Costs, book: Book, overhead: int = 0
+) -> Plan:
+    """The plan of somebody who wants it whatever it takes: the smallest of what was asked for, in main memory where no
+    placement fits."""
+    fitting = plan_for(candidate, machine, wish, costs, book, overhead)
+    if fitting is not None:
+        return fitting
+    rung = rungs(candidate.shape, wish)[0]
+    return _plan(candidate, rung, costs(candidate.shape, rung), machine, book, overhead)
+
+
+def lower(candidate: Candidate, plan: Plan, machine: Machine, wish: Wish, costs: Costs, book: Book) -> Plan | None:
+    """The next smaller plan, for when an allocation failed although this one should have fitted; None at the end."""
+    ladder = rungs(candidate.shape, replace(wish, n_ctx=None, n_slots=None, kv_type=wish.kv_type))
+    current = plan.footprint.total
+    for rung in reversed(ladder):
+        setup = replace(rung, gpu_layers=plan.setup.gpu_layers, cpu_experts=plan.setup.cpu_experts)
+        found = _plan(candidate, setup, costs(candidate.shape, setup), machine, book, 0)
+        if setup.n_ctx <= plan.setup.n_ctx and found.footprint.total < current - 16 * MIB:
+            return found
+    if plan.setup.gpu_layers:
+        setup = replace(plan.setup, gpu_layers=0, cpu_experts=0)
+        return _plan(candidate, setup, costs(candidate.shape, setup), machine, book, 0)
+    return None
+
+
+def _plan(candidate: Candidate, setup: Setup, cost: ContextCost, machine: Machine, book: Book, overhead: int) -> Plan:
+    taken = footprint(candidate.shape, setup, cost, machine, overhead)
+    return Plan(setup, taken, predict(candidate.shape, setup, candidate.quant, candidate.file, machine, book))
+
+
+def _placements(shape: Shape, rung: Setup, cost: ContextCost, machine: Machine, overhead: int) -> list[Setup]:
+    """Ways to divide a model between GPUs and main memory, each with as much on the GPUs as they hold."""
+    if not machine.gpus:
+        return [rung]
+
+    def gpus_hold(setup: Setup) -> bool:
+        short = shortages(machine, footprint(shape, setup, cost, machine, overhead))
+        return all(shortage.pool == HOST for shortage in short)
+
+    full = replace(rung, gpu_layers=-1)
+    if gpus_hold(full):
+        return [full, rung]
+    found = [rung]
+    if shape.is_moe:
+        kept = _first(1, shape.n_layer, lambda n: gpus_hold(replace(full, cpu_experts=n)))
+        if kept is not None:
+            found.append(replace(full, cpu_experts=kept))
+    left_out = _first(1, shape.n_layer, lambda n: gpus_hold(replace(rung, gpu_layers=shape.n_layer + 1 - n)))
+    if left_out is not None:
+        found.append(replace(rung, gpu_layers=shape.n_layer + 1 - left_out))
+    return found
+
+
+def _first(low: int, high: int, holds: Callable[[int], bool]) -> int | None:
+    """The smallest number for which something holds that, once it does, goes on holding."""
+    if high < low or not holds(high):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        if holds(middle):
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _slots_are_cheap(cost: ContextCost, taken: Footprint, rung: Setup, machine: Machine) -> bool:
+    """Conversations beyond the first are a convenience: they get a part of what would stay free without them."""
+    if rung.n_slots == 1:
+        return True
+    extra = cost.kv * (rung.n_slots - 1) // rung.n_slots
+    budget = sum(pool.budget for pool in machine.pools if taken.on(pool.name).kv)
+    return extra <= max(0, budget - (taken.total - extra)) // KV_SHARE
+
+
+def speed_step(speed: float, target: float = math.inf) -> int:
+    """Speeds that count as equal have one number; what is above the target counts as the target."""
+    return round(math.log(max(0.01, min(speed, target))) / math.log(_STEP))
+
+
+def _worth(plan: Plan, candidate: Candidate, wish: Wish) -> tuple[float, ...]:
+    setup, speed = plan.setup, plan.speed.tokens_per_second
+    return (
+        min(setup.n_ctx, target_context(candidate.shape, wish)),
+        speed_step(speed, wish.speed),
+        setup.type_k != "q8_0",
+        setup.n_slots,
+        speed,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What became of one candidate."""
+
+    candidate: Candidate
+    plan: Plan | None
+    short: tuple[Shortage, ...] = ()
+    """Without a plan: what its smallest context lacks."""
+    smallest: Footprint | None = None
+    """Without a plan: what that context would take."""
+    against: str = ""
+    """Why it is not taken unasked although it fits; "" where nothing speaks against it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """All candidates, and the one to take."""
+
+    rows: tuple[Row, ...]
+    pick: Row | None
+    reason: str
+    """One sentence."""
+
+
+def assess(candidate: Candidate, machine: Machine, wish: Wish, costs: Costs, book: Book, overhead: int = 0) -> Row:
+    """One candidate by itself."""
+    plan = plan_for(candidate, machine, wish, costs, book, overhead)
+    if plan is not None:
+        return Row(candidate, plan)
+    rung = rungs(candidate.shape, wish)[0]
+    cost = costs(candidate.shape, rung)
+    smallest = footprint(candidate.shape, rung, cost, machine, overhead)
+    return Row(candidate, None, shortages(machine, smallest), smallest)
+
+
+def choose(rows: Sequence[Row], wish: Wish) -> Choice:
+    """Among the quantizations of one model."""
+    judged = tuple(replace(row, against=_against(row, rows)) for row in rows)
+    fitting = [row for row in judged if row.plan is not None]
+    if not fitting:
+        return Choice(judged, None, "No quantization of it fits this machine now.")
+    allowed = [row for row in fitting if not row.against] or (fitting if len(judged) == 1 else [])
+    if not allowed:
+        allowed = [min(fitting, key=lambda row: row.candidate.quality.kld)]
+    reached = [row for row in allowed if _reaches(row, wish)]
+    if not reached:
+        pick = min(allowed, key=lambda row: (row.candidate.shape.weights, row.candidate.quality.kld))
+        return Choice(judged, pick, _why_smallest(pick, wish))
+    pick = max(reached, key=lambda row: _merit(row, wish))
+    return Choice(judged, pick, _why(pick, reached, judged, wish))
+
+
+def _against(row: Row, rows: Sequence[Row]) -> str:
+    candidate, quality = row.candidate, row.candidate.quality
+    if quality.measured:
+        better = [
+            other.candidate
+            for other in rows
+            if other.candidate.quality.measured
+            and other.candidate.shape.weights <= candidate.shape.weights
+            and other.candidate.quality.kld < quality.kld
+            and other.plan is not None
+            and (row.plan is None or _rate(other) >= _rate(row))
+        ]
+        if better:
+            return f"{better[0].quant} is smaller, closer to the original and no slower, as measured here"
+    elif (winner := DOMINATED.get(candidate.quant)) and any(other is not row for other in rows):
+        return f"{winner} is as small and closer to the original"
+    if quality.rank > worst_allowed(candidate.shape.n_params):
+        return f"{quality.band.name} loss"
+    return ""
+
+
+def _rate(row: Row) -> float:
+    return row.plan.speed.tokens_per_second if row.plan is not None else 0.0
+
+
+def _reaches(row: Row, wish: Wish) -> bool:
+    return row.plan is not None and row.plan.setup.n_ctx >= target_context(row.candidate.shape, wish)
+
+
+def _merit(row: Row, wish: Wish) -> tuple[float, ...]:
+    quality = row.candidate.quality
+    return (
+        speed_step(_rate(row), wish.speed),
+        -quality.rank,
+        speed_step(_rate(row)),
+        -quality.kld,
+        -row.candidate.shape.weights,
+    )
+
+
+def _why_smallest(pick: Row, wish: Wish) -> str:
+    plan = pick.plan
+    got = plan.setup.n_ctx if plan is not None else 0
+    wanted = target_context(pick.candidate.shape, wish)
+    return (
+        f"{pick.candidate.quant} is the smallest of good quality, and memory leaves it {got:,} of {wanted:,} tokens "
+        "of context."
+    )
+
+
+def _why(pick: Row, reached: Sequence[Row], rows: Sequence[Row], wish: Wish) -> str:
+    candidate, plan = pick.candidate, pick.plan
+    assert plan is not None  # noqa: S101 - it reached the target of context
+    rate = plan.speed.tokens_per_second
+    how = f"{plan.setup.n_ctx:,} tokens of context fit"
+    if rate >= wish.speed:
+        how += f" at about {rate:.0f} tokens/s"
+    better = [row for row in rows if row.candidate.quality.kld < candidate.quality.kld and row is not pick]
+    if not better:
+        return f"{candidate.quant} has the best quality there is, and {how}."
+    nearest = min(better, key=lambda row: -row.candidate.quality.kld)
+    name = nearest.candidate.quant
+    if nearest.plan is None:
+        return f"{candidate.quant} is the best quality that fits: {how}; {name} does not fit."
+    if nearest not in reached and not nearest.against:
+        return f"{candidate.quant} is the best quality with the whole context: {how}; {name} would have less."
+    if nearest.against:
+        return f"{candidate.quant} is the best choice here: {how}; against {name}: {nearest.against}."
+    if rate < wish.speed:
+        return f"{candidate.quant} is the fastest of good quality here, about {rate:.1f} tokens/s, and {how}."
+    return f"{candidate.quant} is {candidate.quality.band.name}, and {how}; {name} costs speed for little."

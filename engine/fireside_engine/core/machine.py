@@ -1,0 +1,110 @@
+"""The memory of a machine as pools, and what of it a model may have. Values and arithmetic only.
+
+A pool is memory that is full or free as a whole. A graphics card has one of its own; a graphics unit inside the
+processor shares that of the host, so its bytes are counted there once, and its own limit is checked besides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from fireside_engine.core.footprint import HOST, Footprint
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+PoolKind = Literal["host", "gpu", "unified"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Memory of one kind on this machine."""
+
+    name: str
+    """HOST, or the name of the device at llama.cpp, e.g. "CUDA0"."""
+    kind: PoolKind
+    total: int
+    free: int
+    """Bytes that can be had now: what others use is taken off, what can be reclaimed is not."""
+    keep: int
+    """Bytes of the free ones that are left to others."""
+    title: str = ""
+    """e.g. "NVIDIA GeForce RTX 4070"."""
+    source: str = ""
+    """Who said so, e.g. "NVML", "control group"."""
+    bandwidth: float = 0.0
+    """Bytes that decoding reads in a second; 0 where it is not known."""
+
+    @property
+    def budget(self) -> int:
+        return max(0, self.free - self.keep)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """All pools, and what computes."""
+
+    host: Pool
+    gpus: tuple[Pool, ...] = ()
+    n_threads: int = 1
+    flags: tuple[str, ...] = ()
+    """Instruction sets that decide speed, of the processor."""
+    build: str = ""
+    """What the installed llama.cpp makes of it."""
+
+    @property
+    def pools(self) -> tuple[Pool, ...]:
+        return (self.host, *self.gpus)
+
+    def pool(self, name: str) -> Pool:
+        return next((pool for pool in self.pools if pool.name == name), self.host)
+
+    def with_free(self, more: int) -> Machine:
+        """The same with so many more bytes of main memory free: what is about to be given back."""
+        return replace(self, host=replace(self.host, free=min(self.host.total, self.host.free + more)))
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """A pool that cannot hold what was asked of it."""
+
+    pool: str
+    need: int
+    budget: int
+
+    @property
+    def missing(self) -> int:
+        return self.need - self.budget
+
+
+def shortages(machine: Machine, footprint: Footprint) -> tuple[Shortage, ...]:
+    """Which pools are too small. Bytes of unified devices count in main memory too."""
+    found = []
+    host = footprint.need(HOST)
+    for pool in machine.gpus:
+        need = footprint.need(pool.name)
+        if pool.kind == "unified":
+            host += need
+        if need > pool.budget:
+            found.append(Shortage(pool.name, need, pool.budget))
+    if host > machine.host.budget:
+        found.append(Shortage(HOST, host, machine.host.budget))
+    return tuple(found)
+
+
+def keep_of_host(total: int, *, contained: bool, mac: bool = False) -> int:
+    """What main memory keeps for everybody else, so that loading a model never makes the machine swap.
+
+    A container has fewer others in it. No machine needs more than 4 GiB kept.
+    """
+    if contained:
+        return max(256 * MIB, total // 20)
+    if mac:
+        return min(4 * GIB, max(2 * GIB, total // 10))
+    return min(4 * GIB, max(GIB, total * 8 // 100), total // 4)
+
+
+def keep_of_gpu(total: int, *, context: int = 300 * MIB) -> int:
+    """context: bytes that a process takes of the device before it has any buffer; CUDA's is 250 to 500 MiB."""
+    return max(512 * MIB, total * 3 // 100) + context
