@@ -17,19 +17,59 @@ from typing import Any
 
 import psutil
 
-from fireside_engine import address
+from fireside_engine import address, errors
+from fireside_engine.core.footprint import HOST, DeviceBytes, Footprint, Setup
 from fireside_engine.models.catalogue import default_catalogue
 from fireside_engine.server.__main__ import main
 from fireside_engine.server.engine import Engine
 from fireside_engine.server.instance import listen
 from fireside_engine.server.lifecycle import EngineServer
+from fireside_engine.server.planning import Grant
 from fireside_engine.server.security import Access
 from fireside_engine.server.settings import Settings
 from fireside_engine.server.tenants import read_keys
+from fireside_engine.worker.protocol import LoadOptions, ModelInfo
 
 WORKER = (sys.executable, str(Path(__file__).parent / "fake_worker.py"))
+
+
+class FakePlanner:
+    """Fake workers have fake needs: as many bytes as their files. `free` says how many there are."""
+
+    def __init__(self, free: Callable[[], int] = lambda: 1 << 40) -> None:
+        self._free = free
+        self.learned: list[tuple[str, str]] = []
+        """What was told, and of which file."""
+
+    def plan(self, path: Path, options: LoadOptions, free_more: int = 0, *, force: bool = False) -> Grant:
+        need, free = path.stat().st_size, self._free() + free_more
+        if need > free and not force:
+            raise errors.InsufficientMemory("It does not fit.", need=need, free=free, missing=need - free)
+        footprint = Footprint((DeviceBytes(HOST, weights=need),))
+        return Grant(options, footprint, Setup(4096), "Loaded by force." if need > free else "")
+
+    def lower(self, path: Path, grant: Grant) -> Grant | None:
+        self.learned.append(("lower", path.stem))
+        n_ctx = grant.setup.n_ctx // 2
+        options, setup = replace(grant.options, n_ctx=n_ctx), replace(grant.setup, n_ctx=n_ctx)
+        return replace(grant, options=options, setup=setup, note=f"Loaded with {n_ctx} tokens.")
+
+    def loaded(self, path: Path, grant: Grant, info: ModelInfo) -> str:
+        self.learned.append(("loaded", path.stem))
+        return ""
+
+    def answered(self, path: Path, grant: Grant, seconds_per_token: float, filled: int) -> None:
+        self.learned.append(("answered", path.stem))
+
+
 SETTINGS = Settings(
-    worker_command=WORKER, drain=1.0, beat_timeout=5.0, start_grace=30.0, stop_grace=1.0, memory_margin=0, ping=0.3
+    worker_command=WORKER,
+    drain=1.0,
+    beat_timeout=5.0,
+    start_grace=30.0,
+    stop_grace=1.0,
+    planner=FakePlanner,
+    ping=0.3,
 )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fake_engine import Opened, Reply, Running, events, gone, running, text_of, until, write_model
+from fake_engine import FakePlanner, Opened, Reply, Running, events, gone, running, text_of, until, write_model
 
 
 @pytest.fixture
@@ -258,7 +258,7 @@ def test_idle_models_make_room_and_busy_ones_do_not(journal: Path) -> None:
         count = len([r for r in loaded.residents if r.handle is not None and r.state == "ready"])
         return 2 * 2000 - count * 1800
 
-    with running(journal, available_memory=free) as engine:
+    with running(journal, planner=lambda: FakePlanner(free)) as engine:
         assert engine.server is not None
         loaded = engine.server.engine.supervisor
         for name in ("a", "b", "c"):

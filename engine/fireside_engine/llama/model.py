@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fireside_engine.errors import ModelUnsupported
+from fireside_engine.errors import InsufficientMemory, ModelUnsupported
 from fireside_engine.llama import devices, library
 from fireside_engine.llama.library import api
 
@@ -71,6 +71,11 @@ class Model:
         params.progress_callback = keep_alive
         with library.capture() as log:
             handle = api.llama_model_load_from_file(str(path).encode(), params)
+            if not handle and (reason := log.reason()) and "alloc" in reason.lower():
+                raise InsufficientMemory(
+                    f"The weights of {path.name} could not be allocated: {reason}.",
+                    hint="Close other programs, or use a smaller model.",
+                )
             if not handle:
                 raise ModelUnsupported(
                     f"llama.cpp cannot load {path.name}: {log.reason()}.",

@@ -104,7 +104,7 @@ class Generation:
         if isinstance(event, Finished | Failed):
             self._open.discard(event.request_id)
         if isinstance(event, Finished):
-            self.resident.answered(asyncio.get_running_loop().time() - self._began)
+            self.resident.answered(asyncio.get_running_loop().time() - self._began, event.timings)
         self._inbox.put(event)
 
     def _cancel(self) -> None:

@@ -25,6 +25,7 @@ class _ModelBody(BaseModel):
     model: str = ""
     deterministic: bool | None = None
     keep_alive: float | None = None
+    force: bool = False
 
     @field_validator("keep_alive", mode="before")
     @classmethod
@@ -83,12 +84,16 @@ class Management:
         body = parse(_ModelBody, await request.body())
         route = await self._engine.names.find(body.model)
         resident = self._engine.resident(route.entry, deterministic=body.deterministic)
+        resident.force = resident.force or body.force
         resident.enter(1)
         try:
             worker = await resident.worker()
         finally:
             resident.leave(1, body.keep_alive)
-        return json_response({"model": route.entry.name, "info": asdict(worker.info) if worker.info else None})
+        note = resident.grant.note if resident.grant is not None else ""
+        return json_response(
+            {"model": route.entry.name, "info": asdict(worker.info) if worker.info else None, "note": note}
+        )
 
     async def unload(self, request: Request) -> Response:
         """`unloaded` is false when a request still runs: then the model leaves after it."""
@@ -123,6 +128,9 @@ def _describe(resident: Resident) -> dict[str, Any]:
         "active": active,
         "waiting": resident.outstanding - active,
         "rss": memory.rss(handle.pid) if handle else 0,
+        "predicted": resident.grant.footprint.total if resident.grant is not None else None,
+        "note": resident.grant.note if resident.grant is not None else "",
+        "drift": resident.drift,
         "loaded_s_ago": round(resident.loaded_for(), 3) if resident.state == "ready" else None,
         "keep_alive_s_left": None if left is None else math.ceil(left),
         "info": asdict(resident.info) if resident.info is not None else None,

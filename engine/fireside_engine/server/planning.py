@@ -56,8 +56,9 @@ class Grant:
 class Planner(Protocol):
     """What the supervisor asks."""
 
-    def plan(self, path: Path, options: LoadOptions, free_more: int = 0) -> Grant:
-        """free_more: bytes of main memory to count as free besides, negative for what is promised already.
+    def plan(self, path: Path, options: LoadOptions, free_more: int = 0, *, force: bool = False) -> Grant:
+        """free_more: bytes of main memory to count as free besides, negative for what is promised already; force:
+        load it even where it should not fit.
 
         Raises InsufficientMemory with what is missing and what would help.
         """
@@ -105,7 +106,7 @@ class FitPlanner:
 
     # --- what the supervisor asks
 
-    def plan(self, path: Path, options: LoadOptions, free_more: int = 0) -> Grant:
+    def plan(self, path: Path, options: LoadOptions, free_more: int = 0, *, force: bool = False) -> Grant:
         with self._lock, DryRuns() as runs:
             subject = self.subject(path)
             machine = self._machine(runs).with_free(free_more)
@@ -113,7 +114,7 @@ class FitPlanner:
             row = self.assess(subject, machine, wish, runs)
             if row.plan is not None:
                 return _grant(options, row.plan)
-            if options.force:
+            if force:
                 forced = fit.forced_plan(
                     subject.candidate, machine, wish, self._costs(subject.header, wish, runs), self.book.learned.book
                 )

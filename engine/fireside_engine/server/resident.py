@@ -12,10 +12,13 @@ import math
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from fireside_engine import errors
+from fireside_engine.core.events import Timings
 from fireside_engine.server.crashes import CrashRecord, broken
+from fireside_engine.server.planning import Grant, Planner
 from fireside_engine.server.settings import Settings
 from fireside_engine.server.worker_handle import WorkerHandle
 from fireside_engine.worker.protocol import Loading, LoadOptions, ModelInfo
@@ -24,6 +27,19 @@ log = logging.getLogger(__name__)
 
 State = Literal["unloaded", "loading", "ready", "failed"]
 FOREVER = -1.0
+_TELLING = 24
+"""Tokens of an answer from which on its speed is learned from."""
+_MEMORY_WORDS = ("alloc", "out of memory", "memoryerror")
+
+
+def failed_for_memory(error: errors.FiresideError) -> bool:
+    """A load that ended so may succeed with less: an allocation was refused, or the system ended the process."""
+    if isinstance(error, errors.InsufficientMemory):
+        return True
+    if isinstance(error, errors.WorkerCrashed):
+        words = " ".join(map(str, error.details.get("log", ()))).lower()
+        return error.details.get("signal") == "SIGKILL" or any(word in words for word in _MEMORY_WORDS)
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +56,12 @@ class Resident:
         self,
         key: ModelKey,
         name: str,
-        size: int,
         settings: Settings,
-        make_room: Callable[[Resident], Awaitable[None]],
+        planner: Planner,
+        make_room: Callable[[Resident], Awaitable[Grant]],
     ) -> None:
         self.key = key
         self.name = name
-        self.size = size
         self.outstanding = 0
         """Requests that wait for this model or are answered by it."""
         self.keep_alive = settings.keep_alive
@@ -56,6 +71,14 @@ class Resident:
         """It leaves as soon as it is idle, whatever its `keep_alive`."""
         self.error: errors.FiresideError | None = None
         """Why it last went down, until it works again."""
+        self.force = False
+        """Its next load is tried even where it should not fit."""
+        self.grant: Grant | None = None
+        """How it was loaded, and what that was expected to take."""
+        self.drift = ""
+        """What it took beyond that, in words."""
+        self._planner = planner
+        self._learning: set[asyncio.Task[None]] = set()
         self._settings = settings
         self._make_room = make_room
         self._crashes = CrashRecord(settings)
@@ -123,8 +146,9 @@ class Resident:
         self.last_used = self._now()
         self._start_timer()
 
-    def answered(self, seconds: float) -> None:
+    def answered(self, seconds: float, timings: Timings) -> None:
         """A request ended well after so many seconds."""
+        self._learn(timings)
         self._crashes.answered()
         self.error = None
         self._seconds_per_request += 0.2 * (seconds - self._seconds_per_request)
@@ -184,27 +208,65 @@ class Resident:
         if (seconds := self._crashes.forbidden(self._now())) > 0:
             raise broken(self.name, seconds, self.error)
         await asyncio.sleep(self._crashes.wait(self._now()))
-        await self._make_room(self)
+        grant = await self._make_room(self)
         began = self._now()
-        worker = await WorkerHandle.spawn(self.name, self._settings, self._exited)
-        self._loading = worker
-        log.info("loading %s (pid %d)", self.name, worker.pid)
-        try:
-            await worker.load(self.key.path, self.key.options, self._tell)
-        except BaseException as error:
-            if isinstance(error, errors.FiresideError):
-                self.error = error
-                log.warning("loading %s failed: %s", self.name, error)
-            await worker.kill()
-            raise
-        finally:
-            self._loading = None
-        self._worker, self.ready_at = worker, self._now()
+        for left in range(self._settings.step_downs, -1, -1):
+            try:
+                worker = await self._load(grant)
+                break
+            except errors.FiresideError as error:
+                lower = await self._lower(grant, error) if left else None
+                if lower is None:
+                    self.error = error
+                    raise
+                grant = lower
+        self._worker, self.ready_at, self.grant, self.force = worker, self._now(), grant, False
+        if worker.info is not None:
+            self.drift = await asyncio.to_thread(self._planner.loaded, Path(self.key.path), grant, worker.info)
+            if self.drift:
+                log.warning("%s: %s", self.name, self.drift)
         self._crashes.loaded()
         self.error = None
         self.retired = False
         log.info("loaded %s (pid %d) in %.1f s", self.name, worker.pid, self.ready_at - began)
         return worker
+
+    async def _load(self, grant: Grant) -> WorkerHandle:
+        """One try. Raises what the worker says, or how it died."""
+        worker = await WorkerHandle.spawn(self.name, self._settings, self._exited)
+        self._loading = worker
+        log.info("loading %s (pid %d)", self.name, worker.pid)
+        try:
+            await worker.load(self.key.path, grant.options, self._tell)
+        except BaseException as error:
+            if isinstance(error, errors.FiresideError):
+                log.warning("loading %s failed: %s", self.name, error)
+            await worker.kill()
+            raise
+        finally:
+            self._loading = None
+        return worker
+
+    async def _lower(self, grant: Grant, error: errors.FiresideError) -> Grant | None:
+        """The next smaller way to load it, when it was memory that failed."""
+        if not failed_for_memory(error):
+            return None
+        lower = await asyncio.to_thread(self._planner.lower, Path(self.key.path), grant)
+        if lower is not None:
+            log.warning("%s: %s", self.name, lower.note)
+        return lower
+
+    def _learn(self, timings: Timings) -> None:
+        """An answer that had the model to itself, long enough to tell its speed."""
+        if self.grant is None or self.outstanding != 1 or timings.predicted_n < _TELLING or timings.draft_n:
+            return
+        filled = timings.cache_n + timings.prompt_n + timings.predicted_n // 2
+        seconds = 1 / timings.predicted_per_second
+        learning = asyncio.create_task(
+            asyncio.to_thread(self._planner.answered, Path(self.key.path), self.grant, seconds, filled)
+        )
+        self._learning.add(learning)
+        learning.add_done_callback(self._learning.discard)
 
     def _started(self, task: asyncio.Task[WorkerHandle]) -> None:
         self._starting = None

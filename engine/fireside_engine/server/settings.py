@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fireside_engine.hardware import memory
+from fireside_engine.server.planning import FitPlanner, Planner
 
 MIB = 1024 * 1024
 
@@ -55,10 +55,10 @@ class Settings:
     load_crash_window: float = 60.0
     broken_for: float = 300.0
 
-    memory_factor: float = 1.2
-    """What a model needs, as a multiple of its file; `memory_margin` comes on top."""
-    memory_margin: int = 512 * MIB
-    available_memory: Callable[[], int] = memory.available
+    planner: Callable[[], Planner] = FitPlanner
+    """Decides whether and how models are loaded."""
+    step_downs: int = 2
+    """How often a load whose allocation failed is tried again with less."""
 
     body_limit: int = 32 * MIB
     body_timeout: float = 60.0

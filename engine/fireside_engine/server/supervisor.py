@@ -1,7 +1,7 @@
 """All models of the engine, and the memory they share.
 
-Before a model is loaded, memory is made for it: idle models leave, the one unused for longest first. What models that
-are loading at this moment will still take is set aside for them.
+Before a model is loaded, it is planned (server/planning.py) and memory is made for it: idle models leave, the one
+unused for longest first. What models that are loading at this moment will still take is set aside for them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Protocol
 
 from fireside_engine import errors
+from fireside_engine.core.footprint import HOST
 from fireside_engine.hardware import memory
+from fireside_engine.server.planning import Grant, Planner
 from fireside_engine.server.resident import ModelKey, Resident
 from fireside_engine.server.settings import Settings
 from fireside_engine.worker.protocol import LoadOptions
@@ -27,17 +29,20 @@ class Loadable(Protocol):
     def name(self) -> str: ...
     @property
     def path(self) -> Path: ...
-    @property
-    def size(self) -> int: ...
 
 
 class Supervisor:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._planner = settings.planner()
         self._residents: dict[ModelKey, Resident] = {}
         self._room = asyncio.Lock()
         self._promised: dict[ModelKey, int] = {}
         """Bytes that loading models were granted."""
+
+    @property
+    def planner(self) -> Planner:
+        return self._planner
 
     @property
     def residents(self) -> list[Resident]:
@@ -65,7 +70,7 @@ class Supervisor:
         if (found := self._residents.get(key)) is not None:
             return found
         self._forget(path, modified)
-        made = self._residents[key] = Resident(key, entry.name, entry.size, self._settings, self._make_room)
+        made = self._residents[key] = Resident(key, entry.name, self._settings, self._planner, self._make_room)
         return made
 
     def named(self, name: str) -> list[Resident]:
@@ -90,38 +95,48 @@ class Supervisor:
             if resident.retired and resident.outstanding == 0 and resident.state in ("unloaded", "failed"):
                 del self._residents[key]
 
-    async def _make_room(self, resident: Resident) -> None:
-        settings = self._settings
-        need = int(resident.size * settings.memory_factor) + settings.memory_margin
+    async def _make_room(self, resident: Resident) -> Grant:
+        """Unload idle models until this one fits with as much context as it could have without them."""
         async with self._room:
             self._promised.pop(resident.key, None)
             await asyncio.gather(*(other.departed() for other in self._residents.values() if other is not resident))
-            while (free := self._free()) < need:
+            while True:
                 idle = [r for r in self._residents.values() if r.idle and r.state == "ready"]
-                if not idle:
-                    raise _too_large(resident.name, need, free)
+                grant = await self._grant(resident, 0, refuse=not idle)
+                if grant is not None and idle:
+                    freed = sum(memory.rss(r.handle.pid) for r in idle if r.handle is not None)
+                    ideal = await self._grant(resident, freed, refuse=False)
+                    if ideal is None or ideal.setup.n_ctx <= grant.setup.n_ctx:
+                        break
+                elif grant is not None:
+                    break
                 oldest = min(idle, key=lambda r: r.last_used)
                 log.info("%s makes room for %s", oldest.name, resident.name)
                 await oldest.unload()
             self._promised = {k: n for k, n in self._promised.items() if self._is_loading(k)}
-            self._promised[resident.key] = need
+            self._promised[resident.key] = grant.footprint.need(HOST)
+            return grant
 
-    def _free(self) -> int:
-        """Available memory, less what loading models were promised and do not have yet."""
-        free = self._settings.available_memory()
+    async def _grant(self, resident: Resident, more: int, *, refuse: bool) -> Grant | None:
+        """None where it does not fit and `refuse` is not asked for. Raises InsufficientMemory."""
+        path, options = Path(resident.key.path), resident.key.options
+        force = resident.force and refuse
+        try:
+            return await asyncio.to_thread(self._planner.plan, path, options, more - self._reserved(), force=force)
+        except errors.InsufficientMemory:
+            if refuse:
+                raise
+            return None
+
+    def _reserved(self) -> int:
+        """What loading models were promised and do not have yet."""
+        reserved = 0
         for key, promised in self._promised.items():
             if self._is_loading(key):
                 handle = self._residents[key].handle
-                free -= max(0, promised - (memory.rss(handle.pid) if handle is not None else 0))
-        return free
+                reserved += max(0, promised - (memory.rss(handle.pid) if handle is not None else 0))
+        return reserved
 
     def _is_loading(self, key: ModelKey) -> bool:
         resident = self._residents.get(key)
         return resident is not None and resident.state == "loading"
-
-
-def _too_large(name: str, need: int, free: int) -> errors.InsufficientMemory:
-    gib = 1024**3
-    message = f"{name} needs about {need / gib:.1f} GiB, and {max(0, free) / gib:.1f} GiB of memory are free."
-    hint = "Close other programs, wait for running requests, or use a smaller model."
-    return errors.InsufficientMemory(message, hint=hint, need=need, free=max(0, free))

@@ -34,8 +34,6 @@ class LoadOptions:
     """Sequences decoded together; None chooses for this machine."""
     n_threads: int | None = None
     kv_type: Literal["f16", "bf16", "q8_0"] | None = None
-    force: bool = False
-    """Load it even where it should not fit."""
     gpu_layers: int = -1
     """Layers that GPUs take, where there are any; -1 is all."""
     cpu_experts: int = 0
