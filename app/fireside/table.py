@@ -26,6 +26,11 @@ def size(count: float | None) -> str:
     return f"{count:.1f} TB"
 
 
+def parameters(count: float) -> str:
+    """e.g. `1.5B`, `135M`."""
+    return f"{count / 1e9:.1f}B" if count >= 1e9 else f"{count / 1e6:.0f}M"
+
+
 def duration(seconds: float | None) -> str:
     """Roughly, e.g. `14 min`."""
     if seconds is None:

@@ -13,7 +13,13 @@ from fireside.terminal import Narrator, Output, to_json_line
 from fireside.wire import JsonObject
 from fireside_engine import address
 
-SUBCOMMANDS = {"rm": "models_rm"}
+SUBCOMMANDS = {
+    "fit": "models_fit",
+    "show": "models_show",
+    "quantize": "models_quantize",
+    "measure": "models_measure",
+    "rm": "models_rm",
+}
 """What may follow `fireside models`: a module for each."""
 
 
@@ -23,7 +29,11 @@ def main(words: Sequence[str]) -> ExitCode:
         return code
     epilog = (
         "Every .gguf in the models folder is a model named by its file's name; `fireside doctor` says where.\n\n"
-        "fireside models rm NAME         remove a model from this machine"
+        "fireside models rm NAME         remove a model from this machine\n"
+        "fireside models fit [NAME]      what runs well on this machine, and why\n"
+        "fireside models show NAME       all about one model\n"
+        "fireside models quantize NAME   make smaller files of a model\n"
+        "fireside models measure NAME    what its quantizations lose, and how fast they are here"
     )
     parser = Parser("models", "List the models that can be asked.", epilog)
     parser.add_argument("--json", action="store_true", help="the engine's own list, as JSON")

@@ -14,6 +14,7 @@ from fireside_engine import errors
 from fireside_engine.server import responses
 from fireside_engine.server.activity import CountRequests
 from fireside_engine.server.engine import Engine
+from fireside_engine.server.fitting import Fitting
 from fireside_engine.server.manage import Management
 from fireside_engine.server.model_list import ModelList
 from fireside_engine.server.openai_chat import ChatCompletions
@@ -26,6 +27,7 @@ def create_app(engine: Engine, access: Access, stop: Callable[[], None]) -> Star
     chat = ChatCompletions(engine)
     models = ModelList(engine)
     removing = Removing(engine)
+    fitting = Fitting(engine)
     management = Management(engine, access.token, stop)
     app = Starlette(
         routes=[
@@ -41,6 +43,8 @@ def create_app(engine: Engine, access: Access, stop: Callable[[], None]) -> Star
             Route("/fireside/load", management.load, methods=["POST"]),
             Route("/fireside/unload", management.unload, methods=["POST"]),
             Route("/fireside/remove", removing.remove, methods=["POST"]),
+            Route("/fireside/fit", fitting.fit, methods=["POST"]),
+            Route("/fireside/machine", fitting.machine),
             Route("/fireside/stop", management.stop, methods=["POST"]),
         ],
         middleware=[

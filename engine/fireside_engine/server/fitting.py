@@ -1,0 +1,225 @@
+"""`POST /fireside/fit`, `GET /fireside/machine`: what runs well here, and why. Nothing is loaded for it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from fireside_engine import errors
+from fireside_engine.core import fit
+from fireside_engine.core.fit import Choice, Row, Wish
+from fireside_engine.core.machine import Machine, Pool
+from fireside_engine.core.refusal import Refusal
+from fireside_engine.models import names
+from fireside_engine.models.catalogue import Entry
+from fireside_engine.server.dry_runs import DryRuns
+from fireside_engine.server.engine import Engine
+from fireside_engine.server.openai_schema import parse
+from fireside_engine.server.planning import FitPlanner, Subject
+from fireside_engine.server.responses import json_response
+
+_QUANT = re.compile(r"[-._](?:ud-)?(?:i?q\d[a-z0-9_]*|tq\d_\d|bf16|f16|f32|mxfp4(?:_moe)?|nvfp4)(?=$|[-._])")
+
+
+class _FitBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    model: str = ""
+    n_ctx: int | None = Field(default=None, ge=256, le=1 << 22)
+    n_slots: int | None = Field(default=None, ge=1, le=64)
+    kv_type: Literal["f16", "bf16", "q8_0"] | None = None
+    deterministic: bool = False
+    speed: float = Field(default=fit.SPEED, gt=0, le=10_000)
+
+    def wish(self) -> Wish:
+        return Wish(self.n_ctx, self.n_slots, self.kv_type, self.deterministic, self.speed)
+
+
+class Fitting:
+    """The endpoints."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def machine(self, _request: Request) -> Response:
+        planner = self._planner()
+
+        def look() -> Machine:
+            with DryRuns() as runs:
+                return planner.machine(runs)
+
+        machine = await asyncio.to_thread(look)
+        learned = planner.book.learned
+        return json_response(
+            {
+                **machine_json(machine),
+                "bandwidth": dict(learned.book.bandwidth),
+                "overhead": learned.overhead,
+                "loads": {name: asdict(load) for name, load in learned.loads.items()},
+            }
+        )
+
+    async def fit(self, request: Request) -> Response:
+        """All models that are there, or the quantizations of one. Raises ModelNotFound."""
+        body = parse(_FitBody, await request.body())
+        entries = await self._engine.names.entries()
+        groups = group(entries)
+        if body.model:
+            entry = (await self._engine.names.find(body.model)).entry
+            groups = [next((own for own in groups if any(e.path == entry.path for e in own)), [entry])]
+        found = await asyncio.to_thread(self._assess, groups, body.wish())
+        return json_response(found)
+
+    def _assess(self, groups: Sequence[Sequence[Entry]], wish: Wish) -> dict[str, Any]:
+        planner = self._planner()
+        with DryRuns() as runs:
+            machine = planner.machine(runs)
+            models = [self._model(planner, own, machine, wish, runs) for own in groups]
+        return {"machine": machine_json(machine), "models": models}
+
+    def _model(
+        self, planner: FitPlanner, entries: Sequence[Entry], machine: Machine, wish: Wish, runs: DryRuns
+    ) -> dict[str, Any]:
+        subjects: list[tuple[Entry, Subject]] = []
+        broken: list[dict[str, Any]] = []
+        for entry in entries:
+            try:
+                subjects.append((entry, planner.subject(entry.path)))
+            except errors.FiresideError as error:
+                broken.append({"name": entry.name, "error": error.to_dict()})
+        return assess_model(planner, subjects, machine, wish, runs) | {"broken": broken}
+
+    def _planner(self) -> FitPlanner:
+        planner = self._engine.supervisor.planner
+        if not isinstance(planner, FitPlanner):
+            raise errors.InternalError("This engine has no planner that looks at the machine.")
+        return planner
+
+
+def assess_model(
+    planner: FitPlanner, subjects: Sequence[tuple[Entry, Subject]], machine: Machine, wish: Wish, runs: DryRuns
+) -> dict[str, Any]:
+    """The quantizations of one model: a row for each, the pick among them, and why."""
+    rows = [planner.assess(subject, machine, wish, runs) for _, subject in subjects]
+    choice = fit.choose(rows, wish)
+    described = []
+    for (entry, subject), row in zip(subjects, choice.rows, strict=True):
+        refusal = None
+        if row.plan is None:
+            others = [other for _, other in subjects if other is not subject]
+            refusal = planner.refusal(subject, others, machine, wish, runs, row)
+        described.append(row_json(entry.name, entry.path, row, refusal, choice))
+    first = subjects[0][1].candidate if subjects else None
+    return {
+        "model": _base_name([entry for entry, _ in subjects]),
+        "architecture": first.shape.architecture if first else "",
+        "n_params": first.shape.n_params if first else 0,
+        "n_active": round(first.shape.n_active) if first else 0,
+        "n_ctx_train": first.shape.n_ctx_train if first else 0,
+        "n_ctx": fit.target_context(first.shape, wish) if first else 0,
+        "pick": choice.pick.candidate.name if choice.pick is not None else None,
+        "reason": choice.reason,
+        "rows": described,
+    }
+
+
+def row_json(name: str, path: Path, row: Row, refusal: Refusal | None, choice: Choice) -> dict[str, Any]:
+    candidate, plan = row.candidate, row.plan
+    quality = candidate.quality
+    taken = plan.footprint if plan is not None else row.smallest
+    found: dict[str, Any] = {
+        "name": name,
+        "file": path.name,
+        "quant": candidate.quant,
+        "size": candidate.size,
+        "quality": {
+            "kld": quality.kld,
+            "band": quality.band.name,
+            "measured": quality.measured,
+            "same_top": quality.same_top,
+        },
+        "fits": plan is not None,
+        "picked": choice.pick is not None and choice.pick.candidate is candidate,
+        "against": row.against,
+        "memory": [asdict(part) | {"total": part.total} for part in taken.devices] if taken is not None else [],
+        "process": taken.process if taken is not None else 0,
+        "exact": taken.exact if taken is not None else False,
+        "plan": None,
+        "refusal": None,
+    }
+    if plan is not None:
+        found["plan"] = asdict(plan.setup) | {
+            "kv": plan.kv,
+            "words": placement_words(row),
+            "tokens_per_second": plan.speed.tokens_per_second,
+            "margin": plan.speed.margin,
+        }
+    if refusal is not None:
+        found["refusal"] = asdict(refusal) | {"missing": refusal.missing, "changes": list(refusal.changes)}
+    return found
+
+
+def placement_words(row: Row) -> str:
+    """Where the layers go, in two or three words."""
+    plan, shape = row.plan, row.candidate.shape
+    if plan is None:
+        return "-"
+    setup = plan.setup
+    if setup.gpu_layers == 0:
+        return "CPU"
+    if setup.cpu_experts:
+        return f"experts {setup.cpu_experts}/{shape.n_layer} CPU"
+    if setup.gpu_layers < 0:
+        return "all GPU"
+    return f"{setup.gpu_layers}/{shape.n_layer + 1} layers GPU"
+
+
+def machine_json(machine: Machine) -> dict[str, Any]:
+    return {
+        "pools": [_pool_json(pool) for pool in machine.pools],
+        "n_threads": machine.n_threads,
+        "flags": list(machine.flags),
+        "build": machine.build,
+    }
+
+
+def _pool_json(pool: Pool) -> dict[str, Any]:
+    return asdict(pool) | {"budget": pool.budget}
+
+
+def group(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """Entries that are quantizations of one model: what models.toml knows as one, or shapes and sizes that agree.
+
+    The same file under two names is one of them; files that cannot be used are left out.
+    """
+    groups: dict[object, list[Entry]] = {}
+    seen: set[Path] = set()
+    for entry in entries:
+        details = entry.details
+        if "error" in details or (real := entry.path.resolve()) in seen:
+            continue
+        seen.add(real)
+        if details.get("roles") == ["embedding"]:
+            continue
+        own = details.get("catalogue") or without_quant(entry.path.name)
+        groups.setdefault((own, details.get("architecture"), details.get("n_params")), []).append(entry)
+    return list(groups.values())
+
+
+def without_quant(file: str) -> str:
+    """The name of a model from the name of its file, in small letters."""
+    return _QUANT.sub("", names.key(names.stem(file))).strip("-._ ")
+
+
+def _base_name(entries: Sequence[Entry]) -> str:
+    if not entries:
+        return ""
+    known = entries[0].details.get("catalogue")
+    return str(known or without_quant(entries[0].path.name) or entries[0].name)
