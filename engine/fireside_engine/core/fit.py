@@ -272,9 +272,11 @@ def choose(rows: Sequence[Row], wish: Wish) -> Choice:
     fitting = [row for row in judged if row.plan is not None]
     if not fitting:
         return Choice(judged, None, "No quantization of it fits this machine now.")
-    allowed = [row for row in fitting if not row.against] or (fitting if len(judged) == 1 else [])
+    allowed = [row for row in fitting if not row.against or len(judged) == 1]
     if not allowed:
-        allowed = [min(fitting, key=lambda row: row.candidate.quality.kld)]
+        least = min(fitting, key=lambda row: row.candidate.quality.kld)
+        against = f"{least.candidate.quant} would fit, but: {least.against}"
+        return Choice(judged, None, f"No quantization of it is good enough and fits; {against}.")
     reached = [row for row in allowed if _reaches(row, wish)]
     if not reached:
         pick = min(allowed, key=lambda row: (row.candidate.shape.weights, row.candidate.quality.kld))
@@ -284,20 +286,10 @@ def choose(rows: Sequence[Row], wish: Wish) -> Choice:
 
 
 def _against(row: Row, rows: Sequence[Row]) -> str:
+    """Does not depend on memory, so that more of it never changes the verdict."""
     candidate, quality = row.candidate, row.candidate.quality
-    if quality.measured:
-        better = [
-            other.candidate
-            for other in rows
-            if other.candidate.quality.measured
-            and other.candidate.shape.weights <= candidate.shape.weights
-            and other.candidate.quality.kld < quality.kld
-            and other.plan is not None
-            and (row.plan is None or _rate(other) >= _rate(row))
-        ]
-        if better:
-            return f"{better[0].quant} is smaller, closer to the original and no slower, as measured here"
-    elif (winner := DOMINATED.get(candidate.quant)) and any(other is not row for other in rows):
+    winner = DOMINATED.get(candidate.quant)
+    if winner and not quality.measured and any(other.candidate.quant not in DOMINATED for other in rows):
         return f"{winner} is as small and closer to the original"
     if quality.rank > worst_allowed(candidate.shape.n_params):
         return f"{quality.band.name} loss"
@@ -328,8 +320,8 @@ def _why_smallest(pick: Row, wish: Wish) -> str:
     got = plan.setup.n_ctx if plan is not None else 0
     wanted = target_context(pick.candidate.shape, wish)
     return (
-        f"{pick.candidate.quant} is the smallest of good quality, and memory leaves it {got:,} of {wanted:,} tokens "
-        "of context."
+        f"{pick.candidate.quant} is the smallest that is good enough, "
+        f"and memory leaves it {got:,} of {wanted:,} tokens of context."
     )
 
 
@@ -352,5 +344,5 @@ def _why(pick: Row, reached: Sequence[Row], rows: Sequence[Row], wish: Wish) -> 
     if nearest.against:
         return f"{candidate.quant} is the best choice here: {how}; against {name}: {nearest.against}."
     if rate < wish.speed:
-        return f"{candidate.quant} is the fastest of good quality here, about {rate:.1f} tokens/s, and {how}."
+        return f"{candidate.quant} is the fastest that is good enough here, about {rate:.1f} tokens/s, and {how}."
     return f"{candidate.quant} is {candidate.quality.band.name}, and {how}; {name} costs speed for little."

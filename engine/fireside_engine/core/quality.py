@@ -111,7 +111,7 @@ def worst_allowed(n_params: float) -> int:
 
 def _between(bits: float) -> float:
     """The class value of a type without one, from its bits: between its neighbours, evenly in the logarithm."""
-    known = sorted((BITS[quant], kld) for quant, kld in CLASS_KLD.items() if kld > 0)
+    known = sorted((BITS[quant], kld) for quant, kld in CLASS_KLD.items() if kld > 0 and quant not in DOMINATED)
     below = max((pair for pair in known if pair[0] <= bits), default=known[0])
     above = min((pair for pair in known if pair[0] >= bits), default=known[-1])
     if below[0] == above[0]:
