@@ -310,7 +310,7 @@ def test_a_refusal_names_the_cheapest_changes_that_work() -> None:
     assert refused("dense-8b", "Q8_0", big, Wish(n_ctx=40960, kv_type="q8_0"))[0].startswith("a context of 32,768")
     assert any("IQ2_M instead of" in change for change in refused("dense-8b", "Q8_0", machine, Wish(), ("IQ2_M",)))
     assert refused("dense-8b", "Q4_K_M", big, Wish(n_ctx=32768, n_slots=4))[0] == "one slot instead of 4"
-    assert "KV in q8_0" in refused("dense-8b", "Q8_0", big, Wish(n_ctx=12288, kv_type="f16"))
+    assert "KV in q8_0" in refused("dense-8b", "Q8_0", big, Wish(n_ctx=20480, kv_type="f16"))
     hopeless = refused("dense-70b", "Q8_0", machine, Wish())
     assert hopeless == ("a smaller model, or a smaller quantization of this one",)
 
