@@ -58,6 +58,9 @@ class FakePlanner:
         self.learned.append(("loaded", path.stem))
         return ""
 
+    def settled(self, path: Path, grant: Grant, info: ModelInfo, resident: int) -> None:
+        self.learned.append(("settled", path.stem))
+
     def answered(self, path: Path, grant: Grant, seconds_per_token: float, filled: int) -> None:
         self.learned.append(("answered", path.stem))
 

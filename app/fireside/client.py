@@ -45,6 +45,10 @@ class EngineClient:
         """Raises EngineFailure; `timeout` limits each wait for the engine, in seconds."""
         return _only(self._exchange("POST", path, body or {}, timeout))
 
+    def stream(self, path: str, body: JsonObject) -> Generator[JsonObject, None, None]:
+        """The parsed events of a long work, as `chat` gives those of an answer; closing the iterator ends the work."""
+        return self._exchange("POST", path, body, None)
+
     def _exchange(
         self, method: str, path: str, body: JsonObject | None, timeout: float | None
     ) -> Generator[JsonObject, None, None]:

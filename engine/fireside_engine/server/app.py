@@ -20,6 +20,7 @@ from fireside_engine.server.model_list import ModelList
 from fireside_engine.server.openai_chat import ChatCompletions
 from fireside_engine.server.removing import Removing
 from fireside_engine.server.security import Access, Gate
+from fireside_engine.server.workshop import Workshop
 
 
 def create_app(engine: Engine, access: Access, stop: Callable[[], None]) -> Starlette:
@@ -28,6 +29,7 @@ def create_app(engine: Engine, access: Access, stop: Callable[[], None]) -> Star
     models = ModelList(engine)
     removing = Removing(engine)
     fitting = Fitting(engine)
+    workshop = Workshop(engine)
     management = Management(engine, access.token, stop)
     app = Starlette(
         routes=[
@@ -44,6 +46,9 @@ def create_app(engine: Engine, access: Access, stop: Callable[[], None]) -> Star
             Route("/fireside/unload", management.unload, methods=["POST"]),
             Route("/fireside/remove", removing.remove, methods=["POST"]),
             Route("/fireside/fit", fitting.fit, methods=["POST"]),
+            Route("/fireside/quantize", workshop.quantize, methods=["POST"]),
+            Route("/fireside/measure", workshop.measure, methods=["POST"]),
+            Route("/fireside/show", fitting.show, methods=["POST"]),
             Route("/fireside/machine", fitting.machine),
             Route("/fireside/stop", management.stop, methods=["POST"]),
         ],

@@ -43,6 +43,8 @@ class Learned:
     """By the identity of a file; measured here."""
     loads: dict[str, Load] = field(default_factory=dict)
     """The last load of each file."""
+    made_from: dict[str, str] = field(default_factory=dict)
+    """Files that were quantized here, and from which: they carry the loss of their source too."""
 
 
 def identity(path: Path, size: int, mtime_ns: int) -> str:
@@ -71,13 +73,21 @@ class BookFile:
             except OSError as error:
                 log.warning("what was learned of this machine could not be kept: %s", error)
 
-    def keep_load(self, file: str, load: Load) -> None:
-        """The process's share of the surprise is added to the next prediction, half of it."""
+    def keep_load(self, file: str, load: Load, *, settled: bool) -> None:
+        """settled: everything is in memory by now, so the process's share of the surprise is added to the next
+        prediction, half of it."""
 
         def change(learned: Learned) -> Learned:
             surprise = (load.actual - load.actual_devices) - (load.predicted - load.predicted_devices)
-            bounded = max(-128 * 1024**2, min(1024**3, learned.overhead + surprise // 2))
+            overhead = learned.overhead + surprise // 2 if settled else learned.overhead
+            bounded = max(-64 * 1024**2, min(1024**3, overhead))
             return replace(learned, overhead=bounded, loads={**_without(learned.loads, file), file: load})
+
+        self.change(change)
+
+    def keep_origin(self, file: str, source: str) -> None:
+        def change(learned: Learned) -> Learned:
+            return replace(learned, made_from={**_without(learned.made_from, file), file: source})
 
         self.change(change)
 
@@ -100,6 +110,7 @@ def _trimmed(learned: Learned) -> Learned:
         book=book,
         qualities=dict(list(learned.qualities.items())[-_MOST:]),
         loads=dict(list(learned.loads.items())[-_MOST:]),
+        made_from=dict(list(learned.made_from.items())[-_MOST:]),
     )
 
 
@@ -118,6 +129,7 @@ def _read(path: Path) -> Learned:
             int(data["overhead"]),
             {str(name): Quality(**quality) for name, quality in data["qualities"].items()},
             {str(name): Load(**load) for name, load in data["loads"].items()},
+            {str(name): str(source) for name, source in data["made_from"].items()},
         )
     except FileNotFoundError:
         return Learned()

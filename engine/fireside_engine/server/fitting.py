@@ -22,6 +22,7 @@ from fireside_engine.models import names
 from fireside_engine.models.catalogue import Entry
 from fireside_engine.server.dry_runs import DryRuns
 from fireside_engine.server.engine import Engine
+from fireside_engine.server.manage import describe
 from fireside_engine.server.openai_schema import parse
 from fireside_engine.server.planning import FitPlanner, Subject
 from fireside_engine.server.responses import json_response
@@ -76,6 +77,30 @@ class Fitting:
             groups = [next((own for own in groups if any(e.path == entry.path for e in own)), [entry])]
         found = await asyncio.to_thread(self._assess, groups, body.wish())
         return json_response(found)
+
+    async def show(self, request: Request) -> Response:
+        """One model: what is known of it, how it would be loaded, what loading it took. Raises ModelNotFound."""
+        body = parse(_FitBody, await request.body())
+        entry = (await self._engine.names.find(body.model)).entry
+        assessed = await asyncio.to_thread(self._assess, [[entry]], body.wish())
+        model = assessed["models"][0]
+        if model["broken"]:
+            raise errors.FiresideError.from_dict(model["broken"][0]["error"])
+        subject = self._planner().subject(entry.path)
+        load = self._planner().book.learned.loads.get(subject.candidate.file)
+        return json_response(
+            {
+                "name": entry.name,
+                "path": str(entry.path),
+                "size": entry.size,
+                "source": entry.source,
+                "details": entry.details,
+                **{name: model[name] for name in ("n_params", "n_active", "n_ctx_train")},
+                "row": model["rows"][0],
+                "loaded": [describe(resident) for resident in self._engine.supervisor.of_file(entry.path)],
+                "last_load": asdict(load) if load is not None else None,
+            }
+        )
 
     def _assess(self, groups: Sequence[Sequence[Entry]], wish: Wish) -> dict[str, Any]:
         planner = self._planner()

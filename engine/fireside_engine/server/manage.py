@@ -69,7 +69,7 @@ class Management:
                 "uptime_s": round(engine.uptime_s, 3),
                 "idle_exit_s": engine.settings.idle_exit,
                 "memory": {"total": host.total, "available": host.available},
-                "models": [_describe(resident) for resident in engine.supervisor.residents],
+                "models": [describe(resident) for resident in engine.supervisor.residents],
             }
         )
 
@@ -116,7 +116,7 @@ class Management:
         return json_response({"stopping": True})
 
 
-def _describe(resident: Resident) -> dict[str, Any]:
+def describe(resident: Resident) -> dict[str, Any]:
     handle = resident.handle
     left = resident.keep_alive_left()
     active = min(resident.outstanding, resident.info.n_slots) if resident.info is not None else 0

@@ -76,6 +76,10 @@ class Planner(Protocol):
         """Learn from an answer that had the machine to itself."""
         ...
 
+    def settled(self, path: Path, grant: Grant, info: ModelInfo, resident: int) -> None:
+        """Learn from the bytes of a worker that has answered."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
@@ -143,12 +147,9 @@ class FitPlanner:
     def loaded(self, path: Path, grant: Grant, info: ModelInfo) -> str:
         with self._lock:
             subject = self.subject(path)
-            real = sum(part.total for part in info.devices)
-            promised = grant.footprint.total - grant.footprint.process
-            on_host = sum(part.total for part in info.devices if part.device == HOST)
-            outside = real - on_host
-            load = Load(grant.footprint.total, info.memory + outside, promised, real)
-            self.book.keep_load(subject.candidate.file, load)
+            load = _load(grant, info, info.memory)
+            self.book.keep_load(subject.candidate.file, load, settled=False)
+            real, promised = load.actual_devices, load.predicted_devices
             if info.step_ms > 0:
                 self._learn(subject, grant.setup, info.step_ms / 1e3, 48)
             drift = abs(real - promised)
@@ -159,6 +160,10 @@ class FitPlanner:
     def answered(self, path: Path, grant: Grant, seconds_per_token: float, filled: int) -> None:
         with self._lock:
             self._learn(self.subject(path), grant.setup, seconds_per_token, filled)
+
+    def settled(self, path: Path, grant: Grant, info: ModelInfo, resident: int) -> None:
+        with self._lock:
+            self.book.keep_load(self.subject(path).candidate.file, _load(grant, info, resident), settled=True)
 
     # --- what the fit asks
 
@@ -216,6 +221,11 @@ class FitPlanner:
         candidates = [other.candidate for other in others]
         return refuse(row, candidates, machine, wish, costs, learned.book, learned.overhead)
 
+    def measured(self, subject: Subject, seconds_per_token: float) -> None:
+        """Learn from a bench of one file by itself."""
+        with self._lock:
+            self._learn(subject, Setup(1024, gpu_layers=-1), seconds_per_token, 76)
+
     # --- inside
 
     def _machine(self, runs: DryRuns) -> Machine:
@@ -225,8 +235,14 @@ class FitPlanner:
         return self._look_at(*self._hello)
 
     def _with_quality(self, subject: Subject) -> Subject:
-        known = self.book.learned.qualities.get(subject.candidate.file)
-        return replace(subject, candidate=replace(subject.candidate, quality=known)) if known else subject
+        """With what was measured of it, or the loss of what it was made from besides its own."""
+        learned, candidate = self.book.learned, subject.candidate
+        known = learned.qualities.get(candidate.file)
+        if known is None and (source := learned.made_from.get(candidate.file)) is not None:
+            origin = next((own.candidate for name, own in self._subjects.values() if name == source), None)
+            lost = learned.qualities.get(source) or (origin.quality if origin is not None else None)
+            known = replace(candidate.quality, kld=candidate.quality.kld + lost.kld) if lost is not None else None
+        return replace(subject, candidate=replace(candidate, quality=known)) if known else subject
 
     def _costs(self, header: Header, wish: Wish, runs: DryRuns) -> Costs:
         shape = shape_of(header)
@@ -285,6 +301,14 @@ class FitPlanner:
         self.book.change(
             lambda known: replace(known, book=known.book.learn(candidate.quant, candidate.file, predicted, measured))
         )
+
+
+def _load(grant: Grant, info: ModelInfo, resident: int) -> Load:
+    """resident: bytes of the process in main memory."""
+    real = sum(part.total for part in info.devices)
+    on_host = sum(part.total for part in info.devices if part.device == HOST)
+    promised = grant.footprint.total - grant.footprint.process
+    return Load(grant.footprint.total, resident + real - on_host, promised, real)
 
 
 def candidate_of(header: Header, name: str, file: str, *, available: bool = True) -> Candidate:

@@ -17,6 +17,7 @@ from typing import Literal
 
 from fireside_engine import errors
 from fireside_engine.core.events import Timings
+from fireside_engine.hardware import memory
 from fireside_engine.server.crashes import CrashRecord, broken
 from fireside_engine.server.planning import Grant, Planner
 from fireside_engine.server.settings import Settings
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 State = Literal["unloaded", "loading", "ready", "failed"]
 FOREVER = -1.0
+_SETTLING = 30.0
+"""Seconds after a load until its process has loaded or compiled everything that it will need."""
 _TELLING = 24
 """Tokens of an answer from which on its speed is learned from."""
 _MEMORY_WORDS = ("alloc", "out of memory", "memoryerror")
@@ -78,6 +81,8 @@ class Resident:
         self.drift = ""
         """What it took beyond that, in words."""
         self._planner = planner
+        self._settled = False
+        """Its process has everything in memory that it will have, and the planner knows how much."""
         self._learning: set[asyncio.Task[None]] = set()
         self._settings = settings
         self._make_room = make_room
@@ -221,6 +226,7 @@ class Resident:
                     raise
                 grant = lower
         self._worker, self.ready_at, self.grant, self.force = worker, self._now(), grant, False
+        self._settled = False
         if worker.info is not None:
             self.drift = await asyncio.to_thread(self._planner.loaded, Path(self.key.path), grant, worker.info)
             if self.drift:
@@ -258,13 +264,20 @@ class Resident:
 
     def _learn(self, timings: Timings) -> None:
         """An answer that had the model to itself, long enough to tell its speed."""
+        worker = self._worker
+        if worker is not None and worker.info is not None and self.grant is not None and not self._settled:
+            self._settled = self.loaded_for() > _SETTLING
+            if self._settled:
+                taken = memory.rss(worker.pid)
+                self._tell_planner(self._planner.settled, self.grant, worker.info, taken)
         if self.grant is None or self.outstanding != 1 or timings.predicted_n < _TELLING or timings.draft_n:
             return
         filled = timings.cache_n + timings.prompt_n + timings.predicted_n // 2
         seconds = 1 / timings.predicted_per_second
-        learning = asyncio.create_task(
-            asyncio.to_thread(self._planner.answered, Path(self.key.path), self.grant, seconds, filled)
-        )
+        self._tell_planner(self._planner.answered, self.grant, seconds, filled)
+
+    def _tell_planner(self, tell: Callable[..., None], *what: object) -> None:
+        learning = asyncio.create_task(asyncio.to_thread(tell, Path(self.key.path), *what))
         self._learning.add(learning)
         learning.add_done_callback(self._learning.discard)
 
