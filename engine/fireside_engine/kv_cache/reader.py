@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -55,6 +55,19 @@ class _Find(_Job):
 
     def so_far(self) -> Found:
         return Found(self._root)
+
+
+class _Recall(_Job):
+    def __init__(self, store: Store, root: bytes, digests: Sequence[bytes]) -> None:
+        super().__init__()
+        self._store, self._root, self._digests = store, root, digests
+
+    def act(self, step: Callable[[], None]) -> Mapping[bytes, tuple[int, ...]]:
+        step()
+        return self._store.recall(self._root, self._digests)
+
+    def so_far(self) -> Mapping[bytes, tuple[int, ...]]:
+        return {}
 
 
 class _Fetch(_Job):
@@ -114,6 +127,10 @@ class Reader:
     def find(self, root: bytes, tokens: Tokens, *, states_alone: bool = False) -> Future[Found]:
         """See `Store.lookup`."""
         return self._add(_Find(self._store, root, tokens, states_alone))
+
+    def recall(self, root: bytes, text_digests: Sequence[bytes]) -> Future[Mapping[bytes, tuple[int, ...]]]:
+        """See `Store.recall`."""
+        return self._add(_Recall(self._store, root, text_digests))
 
     def fetch(self, found: Found, pieces: int | None = None, states: Sequence[StateRef] = ()) -> Future[Fetched]:
         """See `Store.read`. Where the disk hangs, the rows read so far."""

@@ -12,7 +12,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Items
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -40,6 +41,8 @@ IDENTIFY_SECONDS = 2.0
 
 REMEMBERED = 4096
 """Answers whose tokens are kept in memory."""
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +86,7 @@ class Keeper:
         root = self._root(sequence.scope)
         if root is None:
             return None
-        found = self._reader.find(root, sequence.prompt, states_alone=not self._has_rows).result()
+        found = _answer(self._reader.find(root, sequence.prompt, states_alone=not self._has_rows)) or Found(root)
         n = found.n if self._has_rows else max((state.position for state in found.states), default=0)
         divergence = None
         if found.divergence is not None:
@@ -105,7 +108,7 @@ class Keeper:
         pieces = sum(piece.start < fetch.n for piece in found.pieces)
         states = [state for state in found.states if state.position == fetch.n]
         future = self._reader.fetch(found, pieces, states)
-        future.add_done_callback(lambda fetched: done(*self._stored(found, fetch.n, fetched.result(), bool(states))))
+        future.add_done_callback(lambda read: done(*self._stored(found, fetch.n, _answer(read), bool(states))))
 
     def restored(self, fetch: Fetch, n: int, owner: Owner | None) -> None:
         """The first `n` tokens of what was fetched are in use."""
@@ -123,19 +126,21 @@ class Keeper:
         if not tokens:
             return
         # As the client got it: half characters were shown as replacement characters.
-        text = tail.text + b"".join(map(sequence.piece, tokens)).decode("utf-8", "replace")
+        answer = b"".join(map(sequence.piece, tokens)).decode("utf-8", "replace")
         n = len(sequence.prompt)
         real = np.concatenate((sequence.prompt[n - tail.n :], np.array(tokens, np.int32)))
-        if np.array_equal(self._tokenizer.spoken(text, tail.before), real):
-            return
-        digest = _digest(text)
-        with self._lock:
-            self._spoken[sequence.scope, digest] = real
-            while len(self._spoken) > REMEMBERED:
-                self._spoken.popitem(last=False)
         root = self._root(sequence.scope)
-        if root is not None:
-            self._writer.remember(root, digest, real, _of(sequence.owner))
+        # Some templates take the white space around a message.
+        for text in {tail.text + answer, tail.text + answer.strip()}:
+            if np.array_equal(self._tokenizer.spoken(text, tail.before), real):
+                continue
+            digest = _digest(text)
+            with self._lock:
+                self._spoken[sequence.scope, digest] = real
+                while len(self._spoken) > REMEMBERED:
+                    self._spoken.popitem(last=False)
+            if root is not None:
+                self._writer.remember(root, digest, real, _of(sequence.owner))
 
     # --- what the one who prepares prompts asks
 
@@ -150,7 +155,7 @@ class Keeper:
                     known[digests.pop(digest)] = tokens
         root = self._root(scope)
         if root is not None and digests:
-            for digest, ids in self._store.recall(root, list(digests)).items():
+            for digest, ids in (_answer(self._reader.recall(root, list(digests))) or {}).items():
                 known[digests[digest]] = np.array(ids, np.int32)
         return known
 
@@ -207,7 +212,9 @@ class Keeper:
         records = _records(root, cut, rows, state, self._label)
         return self._writer.submit(records) == len(records)
 
-    def _stored(self, found: Found, n: int, fetched: Fetched, needs_state: bool) -> tuple[Stored | None, int]:
+    def _stored(self, found: Found, n: int, fetched: Fetched | None, needs_state: bool) -> tuple[Stored | None, int]:
+        if fetched is None:
+            return None, 0
         state = fetched.states[0] if fetched.states else None
         if needs_state and state is None:
             return None, 0
@@ -223,6 +230,15 @@ class Keeper:
 
 def _of(owner: Owner) -> RecordOwner:
     return RecordOwner(owner.tenant, owner.conversation)
+
+
+def _answer(future: Future[T]) -> T | None:
+    """What the disk said; a defect on the way is a miss."""
+    try:
+        return future.result()
+    except Exception:
+        log.exception("the KV cache could not be asked")
+        return None
 
 
 def _digest(text: str) -> bytes:
