@@ -35,6 +35,7 @@ COMMANDS = {
     "stop": Command("stop", "unload a model, or stop the engine"),
     "models": Command("models", "list the models that can be asked"),
     "pull": Command("pull", "fetch a model by name or from the hub, or register a file"),
+    "cache": Command("cache", "show, verify or clear what is kept so that no token is computed twice"),
     "doctor": Command("doctor", "check this installation and this machine"),
 }
 

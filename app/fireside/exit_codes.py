@@ -24,7 +24,7 @@ class ExitCode(IntEnum):
 
 _SENTENCES = {
     ExitCode.OK: "done; the answer is complete",
-    ExitCode.FAILED: "the generation failed, its answer violates --schema, or doctor found something broken",
+    ExitCode.FAILED: "the generation failed, its answer violates --schema, or doctor or verify found something broken",
     ExitCode.USAGE: "the command, the configuration or the request is not valid",
     ExitCode.ENGINE: "the engine cannot be reached, died, or takes no more requests now; trying again may help",
     ExitCode.MODEL: "the model is not installed, cannot be fetched, is no GGUF, is not supported, or does not fit",

@@ -18,6 +18,7 @@
     ├── MachineError            the machine's: free something, or wait
     │   ├── InsufficientMemory  503  the model does not fit what is free now
     │   ├── NoSpace             507  the disk has no room for a download, or cannot be written
+    │   ├── CacheUnavailable    503  the KV cache on disk cannot be used now
     │   ├── NoConnection        503  a model hub cannot be reached, or the network is not to be used
     │   └── Overloaded          429  too many requests are waiting
     └── EngineError             ours: report it
@@ -153,6 +154,12 @@ class NoSpace(MachineError):
 
     code = "no_space"
     status = 507
+
+
+class CacheUnavailable(MachineError):
+    """Only for who manages the cache: answers go on without it."""
+
+    code = "cache_unavailable"
 
 
 class NoConnection(MachineError):

@@ -64,6 +64,10 @@ def test_the_model_decides_before_the_engine(home: Path) -> None:
         ("[models.a]\nn_ctx = 12", "models.a.n_ctx"),
         ("[models.a]\nkv_type = 'q2'", "models.a.kv_type"),
         ("[models.a]\ndeterministic = 'yes'", "models.a.deterministic"),
+        ("[models.a]\ncache = 1", "models.a.cache"),
+        ("[cache]\nbudget = 'much'", "cache.budget.*such as 2GB"),
+        ("[cache]\nbudget = -1", "cache.budget"),
+        ("[cache]\nsize = '2GB'", "cache.size"),
         ("model = ", "TOML"),
     ],
 )
@@ -71,6 +75,23 @@ def test_what_is_wrong_is_named_with_file_and_key(home: Path, text: str, words: 
     with pytest.raises(InvalidRequest, match=words) as caught:
         load_configuration(write(home, text))
     assert "config.toml" in str(caught.value)
+
+
+def test_the_cache_has_a_table(home: Path) -> None:
+    default = load_configuration(None).cache
+    assert (default.enabled, default.budget) == (True, None)
+    chosen = load_configuration(write(home, "[cache]\nenabled = false\nbudget = '1.5 GiB'")).cache
+    assert (chosen.enabled, chosen.budget) == (False, 3 * 2**29)
+    assert load_configuration(write(home, "[cache]\nbudget = 5000")).cache.budget == 5000
+
+
+def test_the_model_decides_before_the_cache(home: Path) -> None:
+    text = "[cache]\nenabled = false\n[models.kept]\ncache = true\n"
+    configuration = load_configuration(write(home, text))
+    assert configuration.settings_of(["kept"]).cache is True
+    assert configuration.settings_of(["other"]).cache is False
+    assert load_configuration(write(home, "[models.out]\ncache = false")).settings_of(["out"]).cache is False
+    assert load_configuration(write(home, "")).settings_of(["other"]).cache is None
 
 
 def test_request_before_model_before_engine(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from fireside_engine.models.catalogue_schema import (
     catalogue_path,
     load_catalogue,
 )
-from fireside_engine.models.configuration import ModelSettings, load_configuration
+from fireside_engine.models.configuration import CacheSettings, ModelSettings, load_configuration
 from fireside_engine.models.describe import Describer
 from fireside_engine.models.discovery import stat_model
 from fireside_engine.models.gguf import quick_check
@@ -153,6 +153,10 @@ class Catalogue:
         """What config.toml says of a model. Raises InvalidRequest when the file is malformed."""
         known_as = entry.details.get("catalogue", "")
         return load_configuration(self._config_file).settings_of((entry.name, known_as))
+
+    def cache_settings(self) -> CacheSettings:
+        """What config.toml says of KV on disk. Raises InvalidRequest when the file is malformed."""
+        return load_configuration(self._config_file).cache
 
     def _inventory(self) -> Inventory:
         return take_inventory(self.models_dir, self._toml, self._registered, self._others())

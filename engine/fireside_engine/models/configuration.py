@@ -5,14 +5,19 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from fireside_engine.errors import InvalidRequest
 from fireside_engine.models import names
+from fireside_engine.models.sizes import size_of
 
 FILE_NAME = "config.toml"
+
+
+def _size(value: object) -> int | None:
+    return None if value is None else size_of(value)
 
 
 class _Table(BaseModel):
@@ -27,6 +32,16 @@ class ModelSettings(_Table):
     n_slots: int | None = Field(default=None, ge=1, le=64, description="Conversations decoded together.")
     n_threads: int | None = Field(default=None, ge=1, le=1024, description="Threads that compute.")
     kv_type: Literal["f16", "bf16", "q8_0"] | None = Field(default=None, description="Type of the KV cache.")
+    cache: bool | None = Field(default=None, description="Keep its KV on disk; otherwise what `cache.enabled` says.")
+
+
+class CacheSettings(_Table):
+    """KV on disk."""
+
+    enabled: bool = Field(default=True, description="Keep KV on disk, so that no token is computed twice.")
+    budget: Annotated[int | None, BeforeValidator(_size)] = Field(
+        default=None, description="What it may take of the disk; the smaller of 10 GiB and 10 % of what is free."
+    )
 
 
 class Configuration(_Table):
@@ -37,17 +52,16 @@ class Configuration(_Table):
         default=True, description="Offer models of Ollama, LM Studio and the hub's cache, where they lie."
     )
     deterministic: bool = Field(default=False, description="The same for every model that does not say otherwise.")
+    cache: CacheSettings = Field(default_factory=CacheSettings, description="KV on disk.")
     models: dict[str, ModelSettings] = Field(default_factory=dict, description="Settings of models, by name.")
 
     def settings_of(self, spellings: Iterable[str]) -> ModelSettings:
         """Of the model that has these names; letter case does not matter."""
         own = {names.key(name): settings for name, settings in self.models.items()}
         found = next((own[key] for key in map(names.key, spellings) if key in own), ModelSettings())
-        return (
-            found
-            if found.deterministic is not None
-            else found.model_copy(update={"deterministic": self.deterministic or None})
-        )
+        general = {"deterministic": self.deterministic or None, "cache": None if self.cache.enabled else False}
+        unsaid = {name: value for name, value in general.items() if getattr(found, name) is None}
+        return found.model_copy(update=unsaid)
 
 
 def load_configuration(path: Path | None) -> Configuration:

@@ -13,6 +13,7 @@ from starlette.routing import Route
 from fireside_engine import errors
 from fireside_engine.server import responses
 from fireside_engine.server.activity import CountRequests
+from fireside_engine.server.cache import Cache
 from fireside_engine.server.engine import Engine
 from fireside_engine.server.fitting import Fitting
 from fireside_engine.server.manage import Management
@@ -31,6 +32,7 @@ def create_app(engine: Engine, access: Access, stop: Callable[[], None]) -> Star
     fitting = Fitting(engine)
     workshop = Workshop(engine)
     management = Management(engine, access.token, stop)
+    cache = Cache(engine)
     app = Starlette(
         routes=[
             Route("/", root),
@@ -51,6 +53,11 @@ def create_app(engine: Engine, access: Access, stop: Callable[[], None]) -> Star
             Route("/fireside/show", fitting.show, methods=["POST"]),
             Route("/fireside/machine", fitting.machine),
             Route("/fireside/stop", management.stop, methods=["POST"]),
+            Route("/fireside/cache", cache.show),
+            Route("/fireside/cache/clear", cache.clear, methods=["POST"]),
+            Route("/fireside/cache/forget", cache.forget, methods=["POST"]),
+            Route("/fireside/cache/prune", cache.prune, methods=["POST"]),
+            Route("/fireside/cache/verify", cache.verify, methods=["POST"]),
         ],
         middleware=[
             # The gate comes first: what it turns away is no reason for an idle engine to stay.
