@@ -214,6 +214,8 @@ def main() -> None:
             case protocol.Submit(request):
                 note("submit", request.id)
                 waiting.append(Answer(request))
+            case protocol.Forget(owner, drop):
+                note("forget", f"{owner.tenant}/{owner.conversation}" if owner else "anybody", str(drop))
             case protocol.Cancel(request_id):
                 note("cancel", request_id)
                 waiting = [answer for answer in waiting if answer.request.id != request_id]

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fireside_engine.core.blocks import BLOCK, chain, root_key
+from fireside_engine.core.owner import Owner
 from fireside_engine.kv_cache.disk import Disk
 from fireside_engine.kv_cache.found import Found
-from fireside_engine.kv_cache.record import Kind, Owner, Record
+from fireside_engine.kv_cache.record import Kind, Record
 from fireside_engine.kv_cache.store import Store
 
 ROOT = root_key({"model": "tiny", "secret": b"1"})

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from cli_driver import fireside
-from fake_engine import Running, running, write_model
+from fake_engine import Running, running, until, write_model
 from fireside.conversations.store import Store as Conversations
 from fireside.conversations.tree import Conversation
 from fireside_engine import address
 from fireside_engine.core.blocks import BLOCK
-from fireside_engine.kv_cache.record import HEADER_BYTES, Owner
+from fireside_engine.core.owner import Owner
+from fireside_engine.kv_cache.record import HEADER_BYTES
 from fireside_engine.kv_cache.store import Store
 from fireside_engine.server import cache as server_cache
 from kv_faults import OTHER_ROOT, PAYLOAD, ROOT, files, restored, rows_of, state_of
@@ -45,8 +46,9 @@ def store() -> Iterator[Store]:
 
 
 @pytest.fixture
-def engine(home: Path) -> Iterator[Running]:
+def engine(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
     write_model("small")
+    monkeypatch.setenv("FAKE_WORKER_JOURNAL", str(home / "journal"))
     with running(home / "journal") as engine:
         yield engine
 
@@ -264,3 +266,18 @@ def test_a_body_with_a_misspelled_field_removes_nothing(engine: Running, store: 
     assert engine.ask("POST", "/fireside/cache/clear", {"modle": "one"}, owner=True).status == 400
     assert engine.ask("POST", "/fireside/cache/forget", {}, owner=True).status == 400
     assert len(files(directory())) == 7
+
+
+def test_loaded_models_hear_of_what_was_deleted(engine: Running, store: Store) -> None:
+    assert engine.chat("words=1").status == 200
+    post(engine, "forget", {"conversation": "theirs"})
+    post(engine, "forget", {"conversation": "in memory only"})
+    post(engine, "clear")
+    until(lambda: len(engine.noted("forget")) == 4)
+    told = sorted(line.split()[1:-1] for line in engine.noted("forget"))
+    assert told == [
+        ["/in", "memory", "only", "True"],
+        ["/theirs", "True"],
+        ["0123456789abcdef/theirs", "True"],
+        ["anybody", "False"],
+    ]

@@ -12,6 +12,7 @@ import pytest
 
 from fireside_engine import address
 from fireside_engine.core.events import Delta, Event, Failed, Finished
+from fireside_engine.core.owner import Owner
 from fireside_engine.core.request import ChatPrompt, Message, Request, SamplingParams
 from fireside_engine.core.scheduler import Scheduler
 from fireside_engine.core.window import TILE
@@ -227,6 +228,19 @@ def test_two_conversations_share_their_beginning_on_disk(start: Start, tiny_mode
     again.close()
     grown = sum(path.stat().st_size for path in records()) - size
     assert grown <= 300 * (size / first.n_prompt)
+
+
+def test_a_deleted_conversation_leaves_nothing_in_memory_or_on_disk(start: Start, tiny_models: dict[str, Path]) -> None:
+    life = start(tiny_models["llama"], deterministic=False)
+    messages = talk(life, conversation="gone")
+    life.settle()
+    life.driver.forget(Owner("", "gone"), drop=True)
+    _, end = life.ask(messages, conversation="other", save=False)
+    assert end.timings.cache_n == 0
+    life.close()
+    assert records() == []
+    again = start(tiny_models["llama"], deterministic=False)
+    assert again.ask(messages)[1].timings.cache_n == 0
 
 
 def test_a_slot_is_not_needed_for_a_conversation_to_go_on(start: Start, tiny_models: dict[str, Path]) -> None:

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from fireside_engine.core.blocks import BLOCK
+from fireside_engine.core.owner import Owner
 from fireside_engine.kv_cache import record as records
 from fireside_engine.kv_cache import upkeep
 from fireside_engine.kv_cache.health import PAUSE
 from fireside_engine.kv_cache.index import Unavailable
-from fireside_engine.kv_cache.record import HEADER_BYTES, Doubt, Kind, Owner, Record
+from fireside_engine.kv_cache.record import HEADER_BYTES, Doubt, Kind, Record
 from fireside_engine.kv_cache.store import Store
 from kv_faults import (
     ANN,

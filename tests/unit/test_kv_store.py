@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from fireside_engine.core.blocks import BLOCK
+from fireside_engine.core.owner import Owner
 from fireside_engine.kv_cache import upkeep
 from fireside_engine.kv_cache.found import Divergence
-from fireside_engine.kv_cache.record import HEADER_BYTES, Owner
+from fireside_engine.kv_cache.record import HEADER_BYTES
 from fireside_engine.kv_cache.store import Store
 from kv_faults import (
     ANN,

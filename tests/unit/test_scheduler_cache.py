@@ -295,6 +295,18 @@ def test_forgetting_reaches_what_is_in_memory() -> None:
     assert engine.disk
 
 
+def test_an_answer_whose_conversation_is_deleted_meanwhile_is_not_saved() -> None:
+    engine = Engine()
+    engine.submit("r0", words(700), 300, owner="a")
+    for _ in range(8):
+        engine.turn()
+    engine.scheduler.forget(Owner(conversation="a"))
+    engine.disk.clear()
+    engine.settle()
+    assert not engine.disk
+    engine.check("r0", words(700), 300)
+
+
 def test_what_was_not_taken_over_is_offered_again() -> None:
     engine = Engine()
     engine.runner.keeps = False

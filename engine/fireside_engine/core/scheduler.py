@@ -121,13 +121,18 @@ class Scheduler:
         self._begin(slot, divergence)
 
     def forget(self, owner: Owner | None = None, *, drop: bool = True) -> None:
-        """What was saved is gone from disk: of one conversation, or (None) anything. `drop`: from idle slots too."""
+        """What was saved is gone from disk: of one conversation, or (None) anything.
+
+        `drop`: it goes from idle slots too, and what runs now is not saved when it ends.
+        """
         for slot in self._slots:
             if owner is None or slot.owner == owner:
                 slot.saved = slot.state = 0
                 if drop and slot.sequence is None:
                     slot.forget()
                     self._trim[slot.id] = 0
+                elif drop and slot.sequence is not None:
+                    slot.owner = slot.sequence.owner = None
         self._cuts = [cut for cut in self._cuts if owner is not None and cut.owner != owner]
 
     def restored(self) -> list[tuple[Fetch, int, Owner | None]]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fireside_engine.core.blocks import BLOCK, TOKEN_BYTES
-from fireside_engine.kv_cache.record import Header, Kind, Owner
+from fireside_engine.core.owner import Owner
+from fireside_engine.kv_cache.record import Header, Kind
 
 SCHEMA_VERSION = 1
 

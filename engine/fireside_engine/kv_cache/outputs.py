@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from fireside_engine.core.owner import Owner
 from fireside_engine.kv_cache import catalog
-from fireside_engine.kv_cache.record import Owner
 
 MOST = 4096
 MOST_BYTES = 32 * 1024 * 1024

@@ -23,6 +23,7 @@ from enum import IntEnum
 import xxhash
 
 from fireside_engine.core.blocks import BLOCK, KEY_BYTES, TOKEN_BYTES, pack, packed_key
+from fireside_engine.core.owner import Owner
 
 HEADER_BYTES = 4096
 MAGIC = b"FSKVREC\n"
@@ -53,23 +54,6 @@ class Doubt(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
-    """Whose requests used a record: a tenant, and the name of one conversation of it, "" for requests without one.
-
-    Raises ValueError where a name is too long for the header.
-    """
-
-    tenant: str
-    conversation: str = ""
-
-    def __post_init__(self) -> None:
-        if len(self.tenant.encode()) > LONGEST_TENANT:
-            raise ValueError(f"a tenant's name has more than {LONGEST_TENANT} bytes")
-        if len(self.conversation.encode()) > LONGEST_CONVERSATION:
-            raise ValueError(f"a conversation's name has more than {LONGEST_CONVERSATION} bytes")
-
-
-@dataclass(frozen=True, slots=True)
 class Record:
     """A record to be stored. Raises ValueError where its parts do not fit together."""
 
@@ -95,6 +79,10 @@ class Record:
             raise ValueError(f"{self.n_prefilled} of {len(self.tokens)} tokens cannot come from a prompt")
         if len(self.root) != KEY_BYTES or len(self.parent) != KEY_BYTES:
             raise ValueError("a name has another length")
+        if len(self.owner.tenant.encode()) > LONGEST_TENANT:
+            raise ValueError(f"a tenant's name has more than {LONGEST_TENANT} bytes")
+        if len(self.owner.conversation.encode()) > LONGEST_CONVERSATION:
+            raise ValueError(f"a conversation's name has more than {LONGEST_CONVERSATION} bytes")
         if (self.start == 0) != (self.parent == self.root):
             raise ValueError("the first block hangs on the root, and no other does")
 

@@ -14,20 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fireside_engine.core.blocks import Tokens, pack, unpack
+from fireside_engine.core.owner import Owner
 from fireside_engine.kv_cache import catalog, outputs, scan, temporary
 from fireside_engine.kv_cache.disk import Disk
 from fireside_engine.kv_cache.found import Found, Piece, StateRef, find
 from fireside_engine.kv_cache.index import Unavailable
-from fireside_engine.kv_cache.record import (
-    Doubt,
-    Header,
-    Kind,
-    Owner,
-    Record,
-    encode,
-    header_of,
-    outline,
-)
+from fireside_engine.kv_cache.record import Doubt, Header, Kind, Record, encode, header_of, outline
 from fireside_engine.kv_cache.tier import Tier
 
 STATES_KEPT = 4

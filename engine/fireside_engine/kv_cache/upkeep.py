@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from fireside_engine.core.owner import Owner
 from fireside_engine.kv_cache import catalog, scan
-from fireside_engine.kv_cache.record import Doubt, Owner
+from fireside_engine.kv_cache.record import Doubt
 from fireside_engine.kv_cache.store import Removed, Store
 
 _PAGE = 200

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from fireside_engine.core.blocks import Tokens
+from fireside_engine.core.owner import Owner
 from fireside_engine.kv_cache.found import Found
 from fireside_engine.kv_cache.index import Unavailable
-from fireside_engine.kv_cache.record import Owner, Record
+from fireside_engine.kv_cache.record import Record
 from fireside_engine.kv_cache.store import Store
 
 log = logging.getLogger(__name__)

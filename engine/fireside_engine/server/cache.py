@@ -21,9 +21,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from fireside_engine import address, errors
+from fireside_engine.core.owner import Owner
 from fireside_engine.kv_cache import upkeep
 from fireside_engine.kv_cache.index import Unavailable
-from fireside_engine.kv_cache.record import Owner
 from fireside_engine.kv_cache.store import Removed, Store
 from fireside_engine.models.sizes import size_of
 from fireside_engine.server import sse
@@ -84,17 +84,25 @@ class Cache:
     async def clear(self, request: Request) -> Response:
         """What loaded models have in memory stays there, and is saved again when it is used."""
         body = parse(_ClearBody, await request.body() or b"{}")
-        return _removed(await self._ask(lambda store: _clear(store, body.model)))
+        removed = await self._ask(lambda store: _clear(store, body.model))
+        self._engine.forget(None, drop=False)
+        return _removed(removed)
 
     async def prune(self, request: Request) -> Response:
         body = parse(_PruneBody, await request.body())
-        return _removed(await self._ask(lambda store: upkeep.prune(store, body.to)))
+        removed = await self._ask(lambda store: upkeep.prune(store, body.to))
+        self._engine.forget(None, drop=False)
+        return _removed(removed)
 
     async def forget(self, request: Request) -> Response:
         """KV and answers of a conversation that no other uses; it goes from the memory of loaded models too."""
         body = parse(_ForgetBody, await request.body())
         owners = await self._ask(lambda store: _owners(store, body))
-        return _removed(await self._ask(lambda store: _forget(store, owners)))
+        removed = await self._ask(lambda store: _forget(store, owners))
+        for owner in owners:
+            # After the disk: what a worker wrote meanwhile it deletes again.
+            self._engine.forget(owner, drop=True)
+        return _removed(removed)
 
     async def verify(self, _request: Request) -> Response:
         """A stream of `{"done", "total"}` in bytes, with the outcome as its last event."""
@@ -191,7 +199,8 @@ def _clear(store: Store, model: str | None) -> Removed:
 def _owners(store: Store, body: _ForgetBody) -> list[Owner]:
     if body.tenant is not None:
         return [Owner(body.tenant, body.conversation)]
-    return list(upkeep.owners_of(store, body.conversation))
+    # The owner's own conversation may be in memory only.
+    return list({Owner("", body.conversation), *upkeep.owners_of(store, body.conversation)})
 
 
 def _forget(store: Store, owners: list[Owner]) -> Removed:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fireside_engine import errors
+from fireside_engine.core.owner import Owner
 from fireside_engine.core.request import Request
 from fireside_engine.models.catalogue import Catalogue, Entry
 from fireside_engine.server.activity import Activity
@@ -54,6 +55,8 @@ class Engine:
                 n_threads=chosen.n_threads,
                 kv_type=chosen.kv_type,
                 deterministic=deterministic,
+                cache=chosen.cache is not False,
+                cache_budget=self.catalogue.cache_settings().budget,
             ),
         )
 
@@ -72,6 +75,12 @@ class Engine:
         return Generation(
             resident, requests, keep_alive=keep_alive, buffer_limit=self.settings.buffer_limit, live=self._live
         )
+
+    def forget(self, owner: Owner | None, *, drop: bool) -> None:
+        """KV was deleted from disk: tell the loaded models. `drop`: what they have of it in memory goes too."""
+        for resident in self.supervisor.residents:
+            if resident.handle is not None:
+                resident.handle.forget(owner, drop=drop)
 
     def abort_all(self) -> None:
         """End every answer in flight with a final error."""

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from fireside_engine import address, errors
 from fireside_engine.core.events import Event, Failed, Finished
+from fireside_engine.core.owner import Owner
 from fireside_engine.core.request import Request
 from fireside_engine.server.environment import worker_environment
 from fireside_engine.server.settings import Settings
@@ -26,6 +27,7 @@ from fireside_engine.worker.protocol import (
     Beat,
     Cancel,
     Command,
+    Forget,
     Happened,
     Load,
     Loaded,
@@ -122,6 +124,11 @@ class WorkerHandle:
         """Stop working on it; no event of it comes any more. Harmless when it has ended."""
         if self._deliver.pop(request_id, None) is not None:
             self._send(Cancel(request_id))
+
+    def forget(self, owner: Owner | None, *, drop: bool) -> None:
+        """See `Forget`. A worker that is not loaded has nothing to forget."""
+        if self._end is None and self.info is not None:
+            self._send(Forget(owner, drop))
 
     async def stop(self) -> None:
         """Let the process leave: end of input first, then SIGTERM, then SIGKILL."""

@@ -63,8 +63,8 @@ class Cache(Protocol):
         """An answer is complete. Called on threads beside decoding."""
         ...
 
-    def forget(self) -> None:
-        """Something was deleted from disk; nothing of it may come back from memory."""
+    def forget(self, owner: Owner | None, /) -> None:
+        """KV of a conversation, or (None) any, was deleted from disk: nothing of it may come back or be written."""
         ...
 
 
@@ -83,7 +83,7 @@ class NoCache:
     def ended(self, _sequence: Sequence, /) -> None:
         return
 
-    def forget(self) -> None:
+    def forget(self, _owner: Owner | None, /) -> None:
         return
 
 
@@ -128,8 +128,7 @@ class Driver:
 
     def forget(self, owner: Owner | None, *, drop: bool) -> None:
         """KV was deleted from disk; see `Scheduler.forget`."""
-        self._cache.forget()
-        self._post(lambda: self._scheduler.forget(owner, drop=drop))
+        self._post(lambda: self._forget(owner, drop=drop))
 
     def close(self) -> None:
         """Leave `run` after the present step. What runs is cancelled, and its KV saved."""
@@ -140,6 +139,11 @@ class Driver:
         since = self._busy_since
         busy = 0.0 if since is None else time.perf_counter() - since
         return Beat(busy, self._scheduler.n_active, self._scheduler.n_waiting + len(self._preparing))
+
+    def _forget(self, owner: Owner | None, *, drop: bool) -> None:
+        self._scheduler.forget(owner, drop=drop)
+        # What was cut before lies with the cache by now.
+        self._cache.forget(owner)
 
     # --- preparing
 

@@ -27,7 +27,6 @@ from fireside_engine.core.step import Cut, Tokens
 from fireside_engine.kv_cache.found import Found
 from fireside_engine.kv_cache.reader import Reader
 from fireside_engine.kv_cache.record import Kind, Record
-from fireside_engine.kv_cache.record import Owner as RecordOwner
 from fireside_engine.kv_cache.store import Fetched, Store
 from fireside_engine.kv_cache.writer import QUEUE_BYTES, Writer
 from fireside_engine.llama.runner import Stored
@@ -113,7 +112,7 @@ class Keeper:
     def restored(self, fetch: Fetch, n: int, owner: Owner | None) -> None:
         """The first `n` tokens of what was fetched are in use."""
         if owner is not None:
-            self._writer.used(fetch.offer.handle, n, _of(owner))
+            self._writer.used(fetch.offer.handle, n, owner)
 
     def ended(self, sequence: Sequence) -> None:
         """Remember the tokens of an answer whose text would be cut into others when it comes back as history."""
@@ -140,7 +139,7 @@ class Keeper:
                 while len(self._spoken) > REMEMBERED:
                     self._spoken.popitem(last=False)
             if root is not None:
-                self._writer.remember(root, digest, real, _of(sequence.owner))
+                self._writer.remember(root, digest, real, sequence.owner)
 
     # --- what the one who prepares prompts asks
 
@@ -172,10 +171,14 @@ class Keeper:
                 return True
         return self._write(cut, rows, state)
 
-    def forget(self) -> None:
-        """Answers that were deleted must not come back from memory; whose they were is not known here, so all go."""
+    def forget(self, owner: Owner | None) -> None:
+        """What waits to be written of a deleted conversation goes, and so do answers in memory: of all conversations,
+        because whose they are is not known here."""
         with self._lock:
             self._spoken.clear()
+            self._early = [waiting for waiting in self._early if owner is None or waiting[0].owner != owner]
+        if owner is not None:
+            self._writer.forget(owner)
 
     def close(self, timeout: float) -> bool:
         """Write what waits. False when that takes longer."""
@@ -228,10 +231,6 @@ class Keeper:
         return (Stored(rows, state), end) if rows else (None, 0)
 
 
-def _of(owner: Owner) -> RecordOwner:
-    return RecordOwner(owner.tenant, owner.conversation)
-
-
 def _answer(future: Future[T]) -> T | None:
     """What the disk said; a defect on the way is a miss."""
     try:
@@ -257,7 +256,7 @@ def _records(root: bytes, cut: Cut, rows: list[Rows], state: bytes | None, label
             start=start,
             tokens=tuple(cut.tokens[start:stop].tolist()),
             payload=payload,
-            owner=_of(cut.owner),
+            owner=cut.owner,
             n_prefilled=max(0, min(cut.prefilled, stop) - start),
             label=label,
         )
