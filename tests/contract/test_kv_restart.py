@@ -142,8 +142,11 @@ def test_the_next_turn_after_a_restart_computes_new_tokens_only(
     assert end.timings.cache_disk_n == end.timings.cache_n
     assert end.timings.cache_n >= before.n_prompt - TILE - 16, end.timings.cache_reason
 
-    cold = start(path, deterministic=deterministic, cache=False)
-    expected, _ = cold.ask(messages, n=40)
+    for record in records():
+        record.unlink()
+    cold = start(path, deterministic=deterministic)
+    expected, without = cold.ask(messages, n=40)
+    assert without.timings.cache_n == 0
     if deterministic:
         assert text == expected
     else:
