@@ -275,3 +275,12 @@ def test_no_other_host_name_passes(value: str) -> None:
     access = Access(port=11555, token="t")
     known = {"127.0.0.1:11555", "localhost:11555", "[::1]:11555"}
     assert access.host_allowed(value) == (value.lower() in known)
+
+
+def test_what_a_worker_warns_of_is_told_once_it_is_complete() -> None:
+    tail = StderrTail()
+    assert tail.warnings(b"llama_x: loading\nWARNING fireside_engine.kv_cache.health: Writing the KV cache is o") == []
+    assert tail.warnings(b"ff: No space\x1b[2J left\nINFO fireside_engine.x: fine\n") == [
+        "WARNING fireside_engine.kv_cache.health: Writing the KV cache is off: No space left"
+    ]
+    assert tail.warnings(b"Traceback\nERROR other: no\n") == []

@@ -9,6 +9,10 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 """Terminal escapes and control characters: the words end up in terminals."""
 
 
+_WARNING = re.compile(rb"^(?:WARNING|ERROR) fireside_engine[\w.]*: .*$", re.MULTILINE)
+_LONGEST = 2000
+
+
 class StderrTail:
     """A ring of the newest `limit` bytes."""
 
@@ -16,6 +20,14 @@ class StderrTail:
         self._chunks: deque[bytes] = deque()
         self._size = 0
         self._limit = limit
+        self._rest = b""
+
+    def warnings(self, chunk: bytes) -> list[str]:
+        """What the worker itself warned of in complete lines, plain text. To be given every chunk, in order."""
+        *lines, rest = (self._rest + chunk).split(b"\n")
+        self._rest = rest[-_LONGEST:]
+        spoken = (line for line in lines if _WARNING.match(line))
+        return [_CONTROL.sub("", line.decode("utf-8", "replace"))[:500] for line in spoken]
 
     def feed(self, chunk: bytes) -> None:
         chunk = chunk[-self._limit :]

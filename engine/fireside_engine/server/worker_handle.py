@@ -207,6 +207,8 @@ class WorkerHandle:
         assert stderr is not None  # noqa: S101 - PIPE was asked for
         while chunk := await stderr.read(8192):
             self._tail.feed(chunk)
+            for warning in self._tail.warnings(chunk):
+                log.warning("%s (pid %d): %s", self.name, self.pid, warning)
 
     async def _watch(self) -> None:
         clock = asyncio.get_running_loop().time
