@@ -15,12 +15,14 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from fireside_engine import errors
 from fireside_engine.core.events import Delta, Failed, Finished, FinishReason, Progress, Started, Timings, TokenLogprob
-from fireside_engine.core.request import ChatPrompt, Request
+from fireside_engine.core.request import ChatPrompt, FillPrompt, Prompt, Request, TextPrompt, TokensPrompt
 from fireside_engine.worker import protocol
+from fireside_engine.worker.questions import Ask, Count, Describe, Detokenize, Question, Render, Tokenize, Told
 
 OUT = os.fdopen(os.dup(1), "wb", buffering=0)
 
@@ -46,13 +48,42 @@ def die(how: str) -> None:
     time.sleep(10)
 
 
+def spoken(prompt: Prompt) -> str:
+    """The text in which the worker is told what to do."""
+    match prompt:
+        case ChatPrompt(messages):
+            return messages[-1].content
+        case TextPrompt(text):
+            return text
+        case FillPrompt(prefix=prefix):
+            return prefix
+        case TokensPrompt(pieces):
+            return " ".join(piece for piece in pieces if isinstance(piece, str))
+
+
+def answered(question: Question) -> dict[str, Any]:
+    """A vocabulary in which every character is a token, its code point; 0 begins a text."""
+    match question:
+        case Tokenize(text, add_special):
+            tokens = [0] * add_special + [ord(char) for char in text]
+            return {"tokens": tokens, "pieces": [chr(token) for token in tokens]}
+        case Detokenize(tokens):
+            return {"text": "".join(map(chr, tokens))}
+        case Render(prompt):
+            return {"text": "".join(f"<{message.role}>{message.content}" for message in prompt.messages)}
+        case Count(prompt):
+            return {"n": len(spoken(prompt))}
+        case Describe():
+            return {"template": "{{ tools }}", "bos": "<s>", "eos": "</s>", "fill": True}
+
+
 class Answer:
     """One request on its way."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
         prompt = request.prompt
-        text = prompt.messages[-1].content if isinstance(prompt, ChatPrompt) else prompt.text
+        text = spoken(prompt)
         self.told = dict(re.findall(r"(\w+)=(\S+)", text))
         self.words = int(self.told.get("words", 5))
         self.delay = float(self.told.get("delay", 0))
@@ -69,6 +100,10 @@ class Answer:
 
     def start(self) -> bool:
         """False when it is over already."""
+        if isinstance(self.request.prompt, FillPrompt) and self.told.get("fail") == "fill":
+            refusal = errors.NotSupported("No tokens for that.", feature="fill")
+            say(protocol.Happened(Failed(self.request.id, refusal.to_dict())))
+            return False
         if self.told.get("fail") == "context":
             error = errors.ContextExceeded("The prompt is too long.", n_prompt_tokens=self.n_prompt, n_ctx=8)
             say(protocol.Happened(Failed(self.request.id, error.to_dict())))
@@ -216,6 +251,8 @@ def main() -> None:
                 waiting.append(Answer(request))
             case protocol.Forget(owner, drop):
                 note("forget", f"{owner.tenant}/{owner.conversation}" if owner else "anybody", str(drop))
+            case Ask(id=number, question=question):
+                say(Told(number, answered(question)))
             case protocol.Cancel(request_id):
                 note("cancel", request_id)
                 waiting = [answer for answer in waiting if answer.request.id != request_id]

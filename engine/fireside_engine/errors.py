@@ -9,7 +9,8 @@
     │   ├── Forbidden           403  a web page or a foreign host name called
     │   ├── AccessDenied        403  a model hub wants a token, or its terms accepted
     │   ├── ModelNotFound       404  no model of that name
-    │   └── TooLarge            413  the body is larger than the limit
+    │   ├── TooLarge            413  the body is larger than the limit
+    │   └── NotSupported        501  this model cannot do it, or nothing here can
     ├── ModelError              the file's: use another model
     │   ├── NotAModel           422  not a GGUF, or truncated
     │   ├── ModelUnsupported    422  a GGUF that this llama.cpp build refuses
@@ -109,6 +110,13 @@ class ModelNotFound(RequestError):
 class TooLarge(RequestError):
     code = "too_large"
     status = 413
+
+
+class NotSupported(RequestError):
+    """Details: `feature`, one word."""
+
+    code = "not_supported"
+    status = 501
 
 
 class ModelError(FiresideError):

@@ -47,7 +47,28 @@ class TextPrompt:
     kind: Literal["text"] = "text"
 
 
-Prompt = ChatPrompt | TextPrompt
+@dataclass(frozen=True, slots=True)
+class TokensPrompt:
+    """Tokens, or texts and tokens in turn; text has its control tokens."""
+
+    pieces: tuple[str | tuple[int, ...], ...]
+    kind: Literal["tokens"] = "tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class FillPrompt:
+    """What is between `prefix` and `suffix`? For models with tokens for filling in the middle."""
+
+    prefix: str
+    suffix: str
+    middle: str = ""
+    """What was typed after `prefix` since; clients that draft ahead keep the two apart."""
+    extra: tuple[tuple[str, str], ...] = ()
+    """Name and text of other files."""
+    kind: Literal["fill"] = "fill"
+
+
+Prompt = ChatPrompt | TextPrompt | TokensPrompt | FillPrompt
 
 
 @dataclass(frozen=True, slots=True)

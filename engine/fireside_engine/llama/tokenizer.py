@@ -15,6 +15,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from fireside_engine.core.fill import FillTokens
 from fireside_engine.core.template_text import Segment, literal_pattern
 from fireside_engine.errors import InternalError, InvalidRequest
 from fireside_engine.llama.library import api
@@ -85,6 +86,32 @@ class Tokenizer:
         self._control_pattern = literal_pattern(self._control)
         self._defined_pattern = literal_pattern(self._defined)
         self._pieces: list[bytes | None] = [None] * self.n_vocab
+
+    @property
+    def fill(self) -> FillTokens | None:
+        """The tokens for filling in the middle, or None where the vocabulary lacks one that is needed."""
+        before, after = int(api.llama_vocab_fim_pre(self.vocab)), int(api.llama_vocab_fim_suf(self.vocab))
+        middle = int(api.llama_vocab_fim_mid(self.vocab))
+        if min(before, after, middle) < 0:
+            return None
+        project, file = int(api.llama_vocab_fim_rep(self.vocab)), int(api.llama_vocab_fim_sep(self.vocab))
+        return FillTokens(before, after, middle, project, file)
+
+    def with_bos(self, tokens: Tokens) -> Tokens:
+        """Begun by the BOS token where the vocabulary asks for one."""
+        if self._adds_bos and not (tokens.size and tokens[0] == self._bos):
+            return np.insert(tokens, 0, self._bos).astype(np.int32)
+        return tokens
+
+    def check(self, tokens: Iterable[int]) -> None:
+        """Raises InvalidRequest for what is no token of this vocabulary; llama.cpp would abort."""
+        for token in tokens:
+            if not 0 <= token < self.n_vocab:
+                raise InvalidRequest(f"There is no token {token}: this model has {self.n_vocab}.")
+
+    def shown(self, token: int) -> bytes:
+        """As `piece`, but control tokens have their text."""
+        return self.piece(token) or self._piece(token, special=True)
 
     # --- text to tokens
 

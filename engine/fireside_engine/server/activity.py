@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-PASSIVE = frozenset({"/", "/health", "/fireside/status"})
+PASSIVE = frozenset({"/", "/health", "/slots", "/metrics", "/fireside/status"})
 """Editors probe these for as long as they are open; a probe is no reason to stay."""
 
 

@@ -16,6 +16,7 @@ from fireside_engine.server.naming import Names
 from fireside_engine.server.resident import Resident
 from fireside_engine.server.settings import Settings
 from fireside_engine.server.supervisor import Supervisor
+from fireside_engine.server.totals import Totals
 from fireside_engine.worker.protocol import LoadOptions
 
 
@@ -28,6 +29,7 @@ class Engine:
         self.supervisor = Supervisor(settings)
         self.names = Names(catalogue, self.supervisor)
         self.activity = Activity()
+        self.totals = Totals()
         self.stopping = False
         """The engine is asked to leave: what runs may end, nothing new begins."""
         self._started = time.monotonic()

@@ -13,11 +13,14 @@ import time
 from starlette.types import Receive, Scope, Send
 
 from fireside_engine import errors
+from fireside_engine.core.answers.parts import Part
 from fireside_engine.core.events import Failed, Finished, FinishReason
 from fireside_engine.server import sse
 from fireside_engine.server.call import Call, Voice
 from fireside_engine.server.disconnect import ClientGone, while_connected
+from fireside_engine.server.early_end import EarlyEnd
 from fireside_engine.server.engine import Engine
+from fireside_engine.server.fill_models import explained
 from fireside_engine.server.generation import Generation
 from fireside_engine.server.inbox import Item
 from fireside_engine.server.meter import Meter
@@ -32,12 +35,21 @@ log = logging.getLogger(__name__)
 class Exchange:
     """An ASGI application, because it must hear of the client's departure."""
 
-    def __init__(self, engine: Engine, call: Call, route: Route, voice: Voice, meter: Meter | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        call: Call,
+        route: Route,
+        voice: Voice,
+        meter: Meter | None = None,
+        early: EarlyEnd | None = None,
+    ) -> None:
         self._engine = engine
         self._call = call
         self._route = route
         self._voice = voice
         self._meter = meter or Meter()
+        self._early = early
         self._began = time.monotonic()
         self._outcome = "done"
         self._tenant = OWNER
@@ -54,8 +66,11 @@ class Exchange:
             self._outcome = "client gone"
         except errors.FiresideError as error:
             self._outcome = error.code
+            if isinstance(error, errors.NotSupported) and error.details.get("feature") == "fill":
+                raise await explained(self._engine, error, self._route.entry.name) from None
             raise
         finally:
+            self._engine.totals.add(self._voice.transcript.ends)
             took = time.monotonic() - self._began
             name = self._route.entry.name
             log.info("%s %s: %s after %.2f s, %s", self._call.id, name, self._outcome, took, self._meter)
@@ -74,7 +89,8 @@ class Exchange:
     async def collect(self) -> object:
         async with self._generate() as generation:
             while not self._voice.transcript.complete:
-                self._render(generation, await generation.get())
+                for item in self._passed(generation, await generation.get()):
+                    self._heed(generation, item)
         return self._voice.whole()
 
     # --- streamed
@@ -107,7 +123,8 @@ class Exchange:
         rendered = bytearray()
         try:
             for item in items:
-                rendered += self._render(generation, item)
+                for each in self._passed(generation, item):
+                    rendered += self._voice.say(each, self._heed(generation, each))
         finally:
             await stream.write(bytes(rendered))
 
@@ -138,8 +155,11 @@ class Exchange:
 
     # --- both
 
-    def _render(self, generation: Generation, item: Item) -> bytes:
-        """Keep account of what happens, and put it in words. Raises when it is the end."""
+    def _passed(self, generation: Generation, item: Item) -> list[Item]:
+        return [item] if self._early is None else self._early.passed(item, generation.cancel)
+
+    def _heed(self, generation: Generation, item: Item) -> list[Part]:
+        """Keep account of what happens. Raises when it is the end."""
         self._meter.see(item)
         transcript = self._voice.transcript
         match item:
@@ -151,4 +171,4 @@ class Exchange:
         if (info := generation.info) is not None:
             transcript.deterministic = info.deterministic
             transcript.speaks(info.chat_format)
-        return self._voice.say(item, transcript.heed(item))
+        return transcript.heed(item)

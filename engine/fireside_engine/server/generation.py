@@ -75,6 +75,12 @@ class Generation:
         """The next thing, if it happened already."""
         return self._inbox.take()
 
+    def cancel(self, request_id: str) -> None:
+        """End one of its requests; no event of it comes any more."""
+        if self._worker is not None and request_id in self._open:
+            self._open.discard(request_id)
+            self._worker.cancel(request_id)
+
     def abort(self, error: errors.FiresideError) -> None:
         """End it from the side of the engine: its client gets `error`."""
         self._inbox.close(Failed("", error.to_dict()))

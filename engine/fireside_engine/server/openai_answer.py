@@ -68,13 +68,7 @@ class Answer:
         return {**self._chunk([]), "fireside": stage}
 
     def progress_chunk(self, progress: Progress) -> dict[str, Any]:
-        done = {
-            "total": progress.total,
-            "cache": progress.cached,
-            "processed": progress.processed,
-            "time_ms": round(progress.elapsed_ms, 3),
-        }
-        return {**self._chunk([]), "prompt_progress": done}
+        return {**self._chunk([]), "prompt_progress": progress_body(progress)}
 
     def _delta_chunks(self, delta: Delta, parts: list[Part]) -> list[dict[str, Any]]:
         index = self.transcript.index(delta.request_id)
@@ -154,6 +148,16 @@ class Answer:
             "deterministic": self.transcript.deterministic,
             "cache_reason": ends[0].timings.cache_reason,
         }
+
+
+def progress_body(progress: Progress) -> dict[str, Any]:
+    """As llama-server tells how far the prompt is."""
+    return {
+        "total": progress.total,
+        "cache": progress.cached,
+        "processed": progress.processed,
+        "time_ms": round(progress.elapsed_ms, 3),
+    }
 
 
 def timings_body(timings: Timings) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 from fireside_engine import errors
 from fireside_engine.core.request import ChatPrompt, Constraint, Message, Request, Role, SamplingParams
 from fireside_engine.server.call import Call
-from fireside_engine.server.openai_schema import ChatBody, ChatMessage, ToolCall, parse
+from fireside_engine.server.openai_schema import ChatBody, ChatMessage, GenerationBody, ToolCall, parse
 from fireside_engine.server.tools import Definition, forced, functions, schemas_of
 
 T = TypeVar("T")
@@ -36,9 +36,9 @@ def chat_call(body: bytes) -> ChatCall:
     extension = chat.fireside
     first = Request(
         id=identity,
-        prompt=_prompt(chat),
-        sampling=_sampling(chat),
-        max_tokens=_max_tokens(chat),
+        prompt=template_prompt(chat),
+        sampling=sampling(chat, chat.biases, (chat.top_logprobs or 0) if chat.logprobs else None),
+        max_tokens=first_limit(chat.max_completion_tokens, chat.max_tokens, chat.n_predict),
         stop=tuple(text for text in chat.stop or () if text),
         constraint=_constraint(chat),
         ignore_eos=bool(chat.ignore_eos),
@@ -69,7 +69,8 @@ def several(first: Request, n: int) -> Iterator[Request]:
         yield replace(first, id=f"{first.id}-{index}", sampling=replace(first.sampling, seed=seed))
 
 
-def _prompt(chat: ChatBody) -> ChatPrompt:
+def template_prompt(chat: ChatBody) -> ChatPrompt:
+    """Raises InvalidRequest."""
     if chat.continue_final_message:
         raise errors.InvalidRequest(
             "continue_final_message: answers begin a new turn here; they cannot continue the last one.",
@@ -117,21 +118,22 @@ def _tool_call(call: ToolCall) -> dict[str, Any]:
     }
 
 
-def _sampling(chat: ChatBody) -> SamplingParams:
+def sampling(body: GenerationBody, biases: tuple[tuple[int, float], ...], logprobs: int | None) -> SamplingParams:
     usual = SamplingParams()
     return SamplingParams(
-        temperature=_or(chat.temperature, usual.temperature),
-        top_k=max(0, _or(chat.top_k, usual.top_k)),
-        top_p=_or(chat.top_p, usual.top_p),
-        min_p=_or(chat.min_p, usual.min_p),
-        top_n_sigma=max(0.0, _or(chat.top_n_sigma, usual.top_n_sigma)),
-        repeat_penalty=_or(chat.repeat_penalty, usual.repeat_penalty),
-        presence_penalty=_or(chat.presence_penalty, usual.presence_penalty),
-        frequency_penalty=_or(chat.frequency_penalty, usual.frequency_penalty),
-        penalty_last_n=_or(chat.repeat_last_n, usual.penalty_last_n),
-        logit_bias=tuple((int(token), bias) for token, bias in (chat.logit_bias or {}).items()),
-        seed=_seed(chat.seed),
-        logprobs=(chat.top_logprobs or 0) if chat.logprobs else None,
+        temperature=_or(body.temperature, usual.temperature),
+        top_k=max(0, _or(body.top_k, usual.top_k)),
+        # 0 keeps only the likeliest token, in every dialect that has it.
+        top_p=max(1e-6, _or(body.top_p, usual.top_p)),
+        min_p=_or(body.min_p, usual.min_p),
+        top_n_sigma=max(0.0, _or(body.top_n_sigma, usual.top_n_sigma)),
+        repeat_penalty=_or(body.repeat_penalty, usual.repeat_penalty),
+        presence_penalty=_or(body.presence_penalty, usual.presence_penalty),
+        frequency_penalty=_or(body.frequency_penalty, usual.frequency_penalty),
+        penalty_last_n=_or(body.repeat_last_n, usual.penalty_last_n),
+        logit_bias=biases,
+        seed=drawn_seed(body.seed),
+        logprobs=logprobs,
     )
 
 
@@ -139,17 +141,18 @@ def _or(given: T | None, usual: T) -> T:
     return usual if given is None else given
 
 
-def _seed(seed: int | None) -> int:
+def drawn_seed(seed: int | None) -> int:
     """None and -1, llama-server's word for it, draw one."""
     if seed is None or seed == -1:
         return secrets.randbits(SEED_BITS)
     return seed & _U64
 
 
-def _max_tokens(chat: ChatBody) -> int | None:
-    for limit in (chat.max_completion_tokens, chat.max_tokens, chat.n_predict):
+def first_limit(*limits: int | None) -> int | None:
+    """The first that is given; below 0 is no limit."""
+    for limit in limits:
         if limit is not None:
-            return None if limit == -1 else limit
+            return None if limit < 0 else limit
     return None
 
 
@@ -160,10 +163,7 @@ def _constraint(chat: ChatBody) -> Constraint | None:
         found.insert(0, ("tool_choice", Constraint("json_object")))
         if len(found) == 1:
             return None
-    if len(found) > 1:
-        names = " and ".join(name for name, _ in found)
-        raise errors.InvalidRequest(f"Only one of {names} can decide what the answer looks like.")
-    return found[0][1] if found else None
+    return only(found)
 
 
 def _constraints(chat: ChatBody) -> Iterator[tuple[str, Constraint]]:
@@ -171,21 +171,34 @@ def _constraints(chat: ChatBody) -> Iterator[tuple[str, Constraint]]:
     if wanted is not None and wanted.type != "text":
         schema = wanted.schema_ if wanted.json_schema is None else wanted.json_schema.schema_
         if schema is not None:
-            yield "response_format", _json_schema(schema)
+            yield "response_format", json_schema(schema)
         elif wanted.type == "json_object":
             yield "response_format", Constraint("json_object")
         else:
             message = "response_format.json_schema.schema: is missing."
             raise errors.InvalidRequest(message, param="response_format.json_schema.schema")
-    if chat.json_schema is not None:
-        yield "json_schema", _json_schema(chat.json_schema)
-    if chat.grammar:
-        yield "grammar", Constraint("gbnf", chat.grammar)
-    if chat.fireside is not None and chat.fireside.regex:
-        yield "fireside.regex", Constraint("regex", chat.fireside.regex)
-    if chat.fireside is not None and chat.fireside.lark:
-        yield "fireside.lark", Constraint("lark", chat.fireside.lark)
+    yield from constraints(chat)
 
 
-def _json_schema(schema: dict[str, Any]) -> Constraint:
+def constraints(body: GenerationBody) -> Iterator[tuple[str, Constraint]]:
+    """Those that have a field of their own in every way to generate."""
+    if body.json_schema is not None:
+        yield "json_schema", json_schema(body.json_schema)
+    if body.grammar:
+        yield "grammar", Constraint("gbnf", body.grammar)
+    if body.fireside is not None and body.fireside.regex:
+        yield "fireside.regex", Constraint("regex", body.fireside.regex)
+    if body.fireside is not None and body.fireside.lark:
+        yield "fireside.lark", Constraint("lark", body.fireside.lark)
+
+
+def only(found: list[tuple[str, Constraint]]) -> Constraint | None:
+    """Raises InvalidRequest for several."""
+    if len(found) > 1:
+        names = " and ".join(name for name, _ in found)
+        raise errors.InvalidRequest(f"Only one of {names} can decide what the answer looks like.")
+    return found[0][1] if found else None
+
+
+def json_schema(schema: dict[str, Any]) -> Constraint:
     return Constraint("json_schema", json.dumps(schema, ensure_ascii=False, separators=(",", ":")))

@@ -1,4 +1,4 @@
-"""What `POST /v1/chat/completions` takes: OpenAI's fields, llama-server's extras, and our own `fireside`.
+"""What `/v1/chat/completions` and `/v1/completions` take: OpenAI's fields, llama-server's, and our own `fireside`.
 
 Tolerant where clients differ (unknown fields, `null` for anything optional), strict where a value would be guessed:
 numbers are numbers, finite and in range. Messages of errors name the field and never quote its value.
@@ -18,6 +18,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 _Int = Annotated[int, Field(strict=True)]
 _Float = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+_Token = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
 
 
 class _Tolerant(BaseModel):
@@ -100,18 +101,18 @@ class Extension(_Tolerant):
     """False keeps this prompt and its answer out of the KV cache on disk."""
 
 
-class ChatBody(_Tolerant):
+class GenerationBody(_Tolerant):
+    """What every way to generate takes: names of OpenAI and of llama-server."""
+
     model: str | None = None
-    messages: list[ChatMessage] = Field(min_length=1)
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: Annotated[_Int, Field(ge=0)] | None = None
-    max_completion_tokens: Annotated[_Int, Field(ge=0)] | None = None
-    n_predict: Annotated[_Int, Field(ge=-1)] | None = None
-    """llama-server's name; -1 is no limit."""
+    max_tokens: Annotated[_Int, Field(ge=-1)] | None = None
+    n_predict: Annotated[_Int, Field(ge=-2)] | None = None
+    """llama-server's name; below 0 is no limit."""
     n: Annotated[_Int, Field(ge=1, le=8)] | None = None
     temperature: Annotated[_Float, Field(ge=0, le=5)] | None = None
-    top_p: Annotated[_Float, Field(gt=0, le=1)] | None = None
+    top_p: Annotated[_Float, Field(ge=0, le=1)] | None = None
     top_k: Annotated[_Int, Field(ge=-1, le=2**31 - 1)] | None = None
     min_p: Annotated[_Float, Field(ge=0, le=1)] | None = None
     top_n_sigma: Annotated[_Float, Field(ge=-1, le=100)] | None = None
@@ -120,22 +121,9 @@ class ChatBody(_Tolerant):
     presence_penalty: Annotated[_Float, Field(ge=-100, le=100)] | None = None
     frequency_penalty: Annotated[_Float, Field(ge=-100, le=100)] | None = None
     seed: Annotated[_Int, Field(ge=-(2**63), lt=2**64)] | None = None
-    logit_bias: dict[str, _Float] | None = Field(None, max_length=4096)
-    logprobs: StrictBool | None = None
-    top_logprobs: Annotated[_Int, Field(ge=0, le=20)] | None = None
-    stop: list[Annotated[str, Field(max_length=1024)]] | None = Field(None, max_length=16)
-    response_format: ResponseFormat | None = None
+    stop: list[Annotated[str, Field(max_length=1024)]] | None = Field(None, max_length=32)
     json_schema: dict[str, Any] | None = None
     grammar: str | None = None
-    tools: list[dict[str, Any]] | None = Field(None, max_length=1024)
-    tool_choice: object = None
-    parallel_tool_calls: StrictBool | None = None
-    reasoning_format: str | None = None
-    """llama-server's: "none" leaves thinking among the words."""
-    chat_template_kwargs: dict[str, Any] | None = None
-    reasoning_effort: str | None = None
-    add_generation_prompt: StrictBool | None = None
-    continue_final_message: StrictBool | None = None
     ignore_eos: StrictBool | None = None
     timings_per_token: StrictBool | None = None
     return_progress: StrictBool | None = None
@@ -148,6 +136,17 @@ class ChatBody(_Tolerant):
     def _one_is_a_list(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value
 
+    @field_validator("keep_alive", mode="before")
+    @classmethod
+    def _seconds(cls, value: object) -> object:
+        return None if value is None else seconds(value)
+
+
+class BiasedBody(GenerationBody):
+    """With OpenAI's way to write a bias."""
+
+    logit_bias: dict[str, _Float] | None = Field(None, max_length=4096)
+
     @field_validator("logit_bias", mode="after")
     @classmethod
     def _ids(cls, value: dict[str, float] | None) -> dict[str, float] | None:
@@ -156,10 +155,35 @@ class ChatBody(_Tolerant):
                 raise ValueError("keys must be token ids")
         return value
 
-    @field_validator("keep_alive", mode="before")
-    @classmethod
-    def _seconds(cls, value: object) -> object:
-        return None if value is None else seconds(value)
+    @property
+    def biases(self) -> tuple[tuple[int, float], ...]:
+        return tuple((int(token), bias) for token, bias in (self.logit_bias or {}).items())
+
+
+class ChatBody(BiasedBody):
+    messages: list[ChatMessage] = Field(min_length=1)
+    max_completion_tokens: Annotated[_Int, Field(ge=-1)] | None = None
+    logprobs: StrictBool | None = None
+    top_logprobs: Annotated[_Int, Field(ge=0, le=20)] | None = None
+    response_format: ResponseFormat | None = None
+    tools: list[dict[str, Any]] | None = Field(None, max_length=1024)
+    tool_choice: object = None
+    parallel_tool_calls: StrictBool | None = None
+    reasoning_format: str | None = None
+    """llama-server's: "none" leaves thinking among the words."""
+    chat_template_kwargs: dict[str, Any] | None = None
+    reasoning_effort: str | None = None
+    add_generation_prompt: StrictBool | None = None
+    continue_final_message: StrictBool | None = None
+
+
+class CompletionBody(BiasedBody):
+    """`POST /v1/completions`."""
+
+    prompt: str | list[str] | list[_Token] | list[list[_Token]] = ""
+    suffix: str | None = None
+    echo: StrictBool | None = None
+    logprobs: Annotated[_Int, Field(ge=0, le=20)] | None = None
 
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}

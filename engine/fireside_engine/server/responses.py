@@ -38,6 +38,8 @@ def error_type(error: errors.FiresideError) -> str:
         return "not_found_error"
     if error.status == 503:
         return "unavailable_error"
+    if error.status == 501:
+        return "not_supported_error"
     return "invalid_request_error" if error.status < 500 else "server_error"
 
 

@@ -41,6 +41,7 @@ from fireside_engine.worker.protocol import (
     encode_command,
     frame_length,
 )
+from fireside_engine.worker.questions import Ask, Question, Told
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,8 @@ class WorkerHandle:
         self._on_exit = on_exit
         self._tail = StderrTail()
         self._deliver: dict[str, Deliver] = {}
+        self._asked: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._n_asked = 0
         self._progress: Callable[[Loading], None] | None = None
         self._loaded: asyncio.Future[ModelInfo] | None = None
         self._heard = False
@@ -130,6 +133,20 @@ class WorkerHandle:
         if self._end is None and self.info is not None:
             self._send(Forget(owner, drop))
 
+    async def ask(self, question: Question) -> dict[str, Any]:
+        """Raises what the worker says, or how it died."""
+        if self._end is not None:
+            raise self._end
+        self._n_asked += 1
+        ask = Ask(str(self._n_asked), question)
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._asked[ask.id] = future
+        self._send(ask)
+        try:
+            return await future
+        finally:
+            self._asked.pop(ask.id, None)
+
     async def stop(self) -> None:
         """Let the process leave: end of input first, then SIGTERM, then SIGKILL."""
         self._leaving = True
@@ -188,6 +205,13 @@ class WorkerHandle:
                     self._deliver.pop(event.request_id, None)
                 if deliver is not None:
                     deliver(event)
+            case Told(id=number, answer=answer, error=error):
+                asked = self._asked.get(number)
+                if asked is not None and not asked.done():
+                    if error is None:
+                        asked.set_result(answer)
+                    else:
+                        asked.set_exception(errors.FiresideError.from_dict(error))
             case Beat(busy_s=busy_s):
                 if busy_s > self._settings.busy_limit:
                     self._declare_hung(f"one step runs for {busy_s:.0f} s")
@@ -260,6 +284,9 @@ class WorkerHandle:
         self._end = self._verdict(code)
         if self._loaded is not None and not self._loaded.done():
             self._loaded.set_exception(self._end)
+        for asked in self._asked.values():
+            if not asked.done():
+                asked.set_exception(self._end)
         failed, self._deliver = self._deliver, {}
         for request_id, deliver in failed.items():
             deliver(Failed(request_id, self._end.to_dict()))

@@ -33,8 +33,10 @@ from fireside_engine.worker.protocol import (
     encode_reply,
     read_frame,
 )
+from fireside_engine.worker.questions import Ask
 
 if TYPE_CHECKING:
+    from fireside_engine.worker.desk import Desk
     from fireside_engine.worker.driver import Driver
     from fireside_engine.worker.loading import Stage
 
@@ -113,7 +115,9 @@ def _serve(command: Load, commands: BinaryIO, write: Callable[[Reply], None]) ->
     runner = LlamaRunner(ready.context, ready.state, keeper.keep if keeper is not None else None)
     driver = Driver(Scheduler(ready.rules), runner, ready.preparer.prepare, outbox, keeper)
     outbox.send(Loaded(ready.info))
-    threading.Thread(target=_listen, args=(commands, driver), name="inbox", daemon=True).start()
+    threading.Thread(
+        target=_listen, args=(commands, driver, ready.desk, outbox.send), name="inbox", daemon=True
+    ).start()
     driver.run()
     if keeper is not None and not keeper.close(FLUSH_SECONDS):
         log.warning("the process left before all KV was written")
@@ -126,7 +130,7 @@ def _give_up(write: Callable[[Reply], None], error: FiresideError) -> int:
     return 1
 
 
-def _listen(commands: BinaryIO, driver: Driver) -> None:
+def _listen(commands: BinaryIO, driver: Driver, desk: Desk, send: Callable[[Reply], None]) -> None:
     while (body := read_frame(commands)) is not None:
         command: Command = decode_command(body)
         match command:
@@ -136,6 +140,8 @@ def _listen(commands: BinaryIO, driver: Driver) -> None:
                 driver.cancel(request_id)
             case Forget(owner, drop):
                 driver.forget(owner, drop=drop)
+            case Ask():
+                desk.ask(command, send)
             case Load():
                 log.error("a worker loads one model")
     # Nobody reads the answers any more. KV is still saved, but a batch that runs is not waited for much longer.

@@ -29,6 +29,7 @@ from fireside_engine.llama.state import StateAccess
 from fireside_engine.llama.tokenizer import Tokenizer
 from fireside_engine.models.gguf import read_header
 from fireside_engine.worker import identity, measured
+from fireside_engine.worker.desk import Desk
 from fireside_engine.worker.keeping import Keeper
 from fireside_engine.worker.prepare import Preparer
 from fireside_engine.worker.protocol import LoadOptions, ModelInfo
@@ -49,8 +50,10 @@ class Ready:
     keeper: Keeper | None
     """None: KV is not kept on disk."""
     info: ModelInfo
+    desk: Desk
 
     def close(self) -> None:
+        self.desk.close()
         self.preparer.close()
         self.context.close()
         self.context.model.close()
@@ -149,8 +152,9 @@ def load(path: Path, options: LoadOptions, report: Report) -> Ready:
         devices=breakdown.of_context(context.handle, context.options.n_outputs, model.n_vocab, context.log, model.size),
         step_ms=probe.seconds.get(1, 0.0) * 1e3,
         chat_format=form,
+        fill=tokenizer.fill is not None,
     )
-    return Ready(context, state, rules, preparer, keeper, info)
+    return Ready(context, state, rules, preparer, keeper, info, Desk(tokenizer, preparer))
 
 
 def _memory(state: StateAccess, n_ctx: int, *, cuttable: bool, keeps: bool) -> driving.Memory:

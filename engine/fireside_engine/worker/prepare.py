@@ -11,20 +11,26 @@ from collections.abc import Sequence as Items
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
+
 from fireside_engine.core.answers.choice import end_of_prompt, forced_call, without_thinking
 from fireside_engine.core.answers.described import knows_tools, with_tools_described
 from fireside_engine.core.answers.formats import ChatFormat
+from fireside_engine.core.fill import fill
 from fireside_engine.core.owner import Owner, scope_of
-from fireside_engine.core.request import ChatPrompt, Request
+from fireside_engine.core.request import ChatPrompt, FillPrompt, Prompt, Request, TextPrompt, TokensPrompt
 from fireside_engine.core.sampling import Sampler
 from fireside_engine.core.sequence import Sequence
 from fireside_engine.core.step import Tokens
 from fireside_engine.core.template_text import ControlTexts, Segment, plain_text
-from fireside_engine.errors import ContextExceeded, InvalidRequest
+from fireside_engine.errors import ContextExceeded, InvalidRequest, NotSupported
 from fireside_engine.llama.drawer import RequestDrawer
 from fireside_engine.llama.grammar import GrammarCompiler
 from fireside_engine.llama.tokenizer import Encoded, Recall, Tokenizer
 from fireside_engine.worker.renderer import Renderer, render_chat
+
+FILL_ROOM = 256
+"""Tokens that are kept free for what is filled in, where the request sets no limit."""
 
 CONSTRAINED_LIMIT = 2048
 """Tokens of a constrained answer unless asked otherwise: a small model may never close a string by itself."""
@@ -79,10 +85,13 @@ class Preparer:
             if self._recall is not None:
                 # History is fed as it was generated: its text may have been other tokens than a tokenizer chooses.
                 recall = partial(self._recall, scope)
+            encoded = self._tokenizer.encode_prompt(segments, recall)
+        elif isinstance(request.prompt, FillPrompt):
+            encoded = Encoded(self._filled(request.prompt, request.max_tokens), None)
         else:
-            segments = [(request.prompt.text, request.prompt.parse_special)]
-        encoded = self._encode(segments, recall)
+            encoded = Encoded(self.tokens(request.prompt), None)
         prompt = encoded.tokens
+        self._check_length(prompt)
         limit = self._limit(request, len(prompt))
         matcher = None
         if request.constraint is not None and limit > 0:
@@ -108,7 +117,7 @@ class Preparer:
             opening=opening,
             scope=scope,
             owner=Owner(request.tenant, request.conversation) if request.save else None,
-            tail=encoded.tail if isinstance(request.prompt, ChatPrompt) else None,
+            tail=encoded.tail,
         )
 
     def _marked_piece(self, token: int) -> bytes:
@@ -134,9 +143,47 @@ class Preparer:
         past = without_thinking(self._form, left_open)
         return request, [*segments, (past, True)], past if self._form.kind == "harmony" else ""
 
-    def _encode(self, segments: list[Segment], recall: Recall | None) -> Encoded:
-        encoded = self._tokenizer.encode_prompt(segments, recall)
-        tokens = encoded.tokens
+    def template(self) -> dict[str, str]:
+        """The chat template, Jinja source."""
+        return {"template": self._template}
+
+    def render(self, prompt: ChatPrompt) -> list[Segment]:
+        """A conversation as the template writes it, with what the answer is made to begin with."""
+        return self._chat(Request("", prompt), prompt)[1]
+
+    def tokens(self, prompt: Prompt) -> Tokens:
+        """A prompt's tokens, however many. Raises RequestError, TemplateFailed."""
+        match prompt:
+            case ChatPrompt():
+                return self._tokenizer.encode_segments(self.render(prompt))
+            case TextPrompt(text, parse_special):
+                return self._tokenizer.encode_segments([(text, parse_special)])
+            case FillPrompt():
+                return self._filled(prompt, None)
+            case TokensPrompt(pieces):
+                return self._mixed(pieces)
+
+    def _mixed(self, pieces: tuple[str | tuple[int, ...], ...]) -> Tokens:
+        """Text at the front gets the BOS token as text alone does; tokens are taken as they are."""
+        parts: list[Tokens] = []
+        for piece in pieces:
+            if isinstance(piece, str):
+                parts.append(self._tokenizer.encode(piece, True))
+            else:
+                self._tokenizer.check(piece)
+                parts.append(np.asarray(piece, np.int32))
+        joined = np.concatenate(parts) if parts else np.empty(0, np.int32)
+        return self._tokenizer.with_bos(joined) if pieces and isinstance(pieces[0], str) else joined
+
+    def _filled(self, prompt: FillPrompt, max_tokens: int | None) -> Tokens:
+        known = self._tokenizer.fill
+        if known is None:
+            raise NotSupported("This model has no tokens for filling in the middle.", feature="fill")
+        answer = min(FILL_ROOM if max_tokens is None else max_tokens, self._n_ctx // 2)
+        room = self._n_ctx - answer - 1
+        return self._tokenizer.with_bos(fill(prompt, known, lambda text: self._tokenizer.encode(text, False), room))
+
+    def _check_length(self, tokens: Tokens) -> None:
         if len(tokens) == 0:
             raise InvalidRequest("The prompt is empty.", hint="Give it at least one character.")
         if len(tokens) >= self._n_ctx:
@@ -146,7 +193,6 @@ class Preparer:
                 n_prompt_tokens=len(tokens),
                 n_ctx=self._n_ctx,
             )
-        return encoded
 
     def _limit(self, request: Request, n_prompt: int) -> int:
         left = self._n_ctx - n_prompt

@@ -18,6 +18,7 @@ from fireside_engine.core.events import Event
 from fireside_engine.core.footprint import DeviceBytes
 from fireside_engine.core.owner import Owner
 from fireside_engine.core.request import Request
+from fireside_engine.worker.questions import Ask, Told
 
 _HEADER = struct.Struct("<I")
 MAX_FRAME = 256 * 1024 * 1024
@@ -81,6 +82,8 @@ class ModelInfo:
     """Time of one decoded token in a short conversation, as the probe measured it."""
     chat_format: ChatFormat = field(default_factory=ChatFormat)
     """How its answers mark thinking and calls of tools."""
+    fill: bool = False
+    """Its vocabulary has tokens for filling in the middle."""
 
 
 # --- server to worker
@@ -116,7 +119,7 @@ class Forget:
     kind: Literal["forget"] = "forget"
 
 
-Command = Load | Submit | Cancel | Forget
+Command = Load | Submit | Cancel | Forget | Ask
 
 
 # --- worker to server
@@ -163,7 +166,7 @@ class Beat:
     kind: Literal["beat"] = "beat"
 
 
-Reply = Loading | Loaded | LoadFailed | Happened | Beat
+Reply = Loading | Loaded | LoadFailed | Happened | Beat | Told
 
 
 @checked_dataclass(frozen=True, config=ConfigDict(ser_json_bytes="base64", val_json_bytes="base64"))
