@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from fireside import engine_process, table
 from fireside.failure import Failure
+from fireside.wire import JsonObject
 from fireside_engine import address
 
 NEEDED = (
@@ -61,9 +62,9 @@ class Check(NamedTuple):
 
 def diagnose() -> list[Check]:
     checks: list[Callable[[], Check]] = [
-        _python, _packages, _binding, _processor, _memory, _disk, _engine, _models, _starter,
+        _python, _packages, _binding, _processor, _disk, _engine, _models, _starter,
     ]  # fmt: skip
-    return [*(check() for check in checks), *_directories()]
+    return [*(check() for check in checks), *_machine(), *_directories()]
 
 
 def _python() -> Check:
@@ -147,6 +148,41 @@ def processor_flags() -> set[str]:
         if line.lower().startswith(("flags", "features"))
         for flag in line.split(":", 1)[1].split()
     }
+
+
+def _machine() -> list[Check]:
+    """Memory as models are planned with it; a process of the engine looks, because it has to ask llama.cpp."""
+    try:
+        report = subprocess.run(address.machine_command(), capture_output=True, timeout=IMPORT_LIMIT, check=False)
+        found = json.loads(report.stdout)
+    except (subprocess.TimeoutExpired, ValueError):
+        return [_memory()]
+    return judge_machine(found)
+
+
+def judge_machine(found: JsonObject) -> list[Check]:
+    """Memory, build and drift, from what `server/machine_report.py` tells."""
+    checks = []
+    for pool in found["pools"]:
+        name = "memory" if pool["kind"] == "host" else "graphics"
+        words = f"{table.size(pool['free'])} of {table.size(pool['total'])} free ({pool['source']}), "
+        words += f"{table.size(pool['budget'])} for models"
+        if pool["kind"] != "host":
+            words = f"{pool['title']}: {words}" + (", shared with main memory" if pool["kind"] == "unified" else "")
+        low = pool["kind"] == "host" and pool["budget"] < 10**9
+        hint = "Only the smallest models fit now; close something." if low else ""
+        checks.append(Check(name, Verdict.WARN if low else Verdict.OK, words, hint))
+    if found["unused"]:
+        words = f"llama.cpp was built without {' '.join(found['unused'])}, which this processor has"
+        hint = "Built here it is faster: pip install --force-reinstall --no-binary llama-cpp-python llama-cpp-python"
+        checks.append(Check("build", Verdict.WARN, words, hint))
+    rate = found["bandwidth"].get("host")
+    if rate:
+        checks.append(Check("speed", Verdict.OK, f"main memory is read with about {table.size(rate)}/s"))
+    for drift in found["drifts"]:
+        words = f"{drift['file']} took {table.size(drift['actual'])}, {table.size(drift['predicted'])} were predicted"
+        checks.append(Check("drift", Verdict.WARN, words, "Its next plan may be wrong by as much; please report it."))
+    return checks
 
 
 def _memory() -> Check:

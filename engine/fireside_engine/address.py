@@ -240,5 +240,12 @@ def pull_command(
     return [*command, "--", target]
 
 
+def machine_command() -> list[str]:
+    """The command that tells of this machine on standard output, as one JSON object (server/machine_report.py)."""
+    import sys
+
+    return [sys.executable, "-P", "-m", "fireside_engine.server.machine_report"]
+
+
 def client_version() -> str:
     return __version__

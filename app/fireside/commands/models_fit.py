@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from fireside import engine_process, table
 from fireside.arguments import Parser, count, positive
 from fireside.client import EngineClient
 from fireside.exit_codes import ExitCode
+from fireside.failure import Failure
 from fireside.models import ModelChoice
+from fireside.pulling import Pull
 from fireside.sanitize import clean_line
 from fireside.terminal import Narrator, Output, to_json_line
-from fireside.wire import JsonObject
+from fireside.wire import EngineFailure, JsonObject
 
 _DESCRIPTION = """\
 What runs well on this machine, and why: for each quantization its quality, context, memory and speed. `>` marks the
@@ -37,7 +40,7 @@ def main(words: Sequence[str]) -> ExitCode:
     narrator = Narrator()
     try:
         client = EngineClient(engine_process.connect(status=narrator.status, note=narrator.note))
-        body: JsonObject = {"model": _name(args.model, client)}
+        body = _subject(args.model, client, narrator)
         for key, value in (("n_ctx", args.ctx), ("n_slots", args.slots), ("kv_type", args.kv), ("speed", args.speed)):
             if value is not None:
                 body[key] = value
@@ -50,10 +53,24 @@ def main(words: Sequence[str]) -> ExitCode:
     return ExitCode.OK if some or not found["models"] else ExitCode.MODEL
 
 
-def _name(word: str | None, client: EngineClient) -> str:
+def _subject(word: str | None, client: EngineClient, narrator: Narrator) -> JsonObject:
+    """What to ask about. Of a model that is not here, the header is fetched: some MiB instead of all of it."""
     if word is None:
-        return ""
-    return word if word.startswith("hf:") else ModelChoice(word).resolve(client)
+        return {"model": ""}
+    if not word.startswith("hf:"):
+        try:
+            name = ModelChoice(word).resolve(client)
+            client.get(f"/v1/models/{quote(name)}")
+            return {"model": name}
+        except EngineFailure as failure:
+            if "not installed" not in failure.message:
+                raise
+    narrator.status(f"asking the hub about {clean_line(word)}")
+    with Pull(word, peek=True) as pull:
+        for event in pull.events():
+            if event["event"] == "peeked":
+                return {"header": event["header"], "files": [file for file in event["models"] if file["quant"]]}
+    raise Failure(f"The hub says nothing of {word}.", ExitCode.MODEL)
 
 
 def render(found: JsonObject) -> str:

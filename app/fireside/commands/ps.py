@@ -8,18 +8,20 @@ from fireside import engine_process, table
 from fireside.arguments import Parser
 from fireside.client import EngineClient
 from fireside.exit_codes import ExitCode
+from fireside.sanitize import clean_line
 from fireside.terminal import Output, to_json_line
 from fireside.wire import Endpoint, JsonObject
 
 _HEAD = (
-    "NAME", "STATE", "CONTEXT", "SLOTS", "KV", "EXACT", "MEMORY", "ACTIVE", "WAITING", "UNLOADS IN",
+    "NAME", "STATE", "CONTEXT", "SLOTS", "KV", "EXACT", "MEMORY", "PREDICTED", "ACTIVE", "WAITING", "UNLOADS IN",
 )  # fmt: skip
 
 
 def main(words: Sequence[str]) -> ExitCode:
     epilog = (
         "EXACT is the largest batch whose results are bit for bit those of single steps; with --deterministic\n"
-        "every batch stays inside it. `all`: every batch is exact. With KV f16 it holds for the first 256 tokens."
+        "every batch stays inside it. `all`: every batch is exact. With KV f16 it holds for the first 256 tokens.\n"
+        "PREDICTED is what the plan before loading said MEMORY would be."
     )
     parser = Parser("ps", "Show the engine and its loaded models. Starts nothing.", epilog)
     parser.add_argument("--json", action="store_true", help="one JSON object")
@@ -46,7 +48,13 @@ def render(endpoint: Endpoint, status: JsonObject) -> str:
         facts.append(f"{table.size(memory.get('available'))} of {table.size(memory.get('total'))} memory free")
     models = status.get("models") or []
     body = table.render(_HEAD, [_row(model) for model in models]) if models else "No model is loaded.\n"
-    return f"{', '.join(facts)}\n{body}"
+    notes = [
+        f"{clean_line(str(model.get('name')))}: {clean_line(str(model[word]))}\n"
+        for model in models
+        for word in ("note", "drift")
+        if model.get(word)
+    ]
+    return f"{', '.join(facts)}\n{body}{''.join(notes)}"
 
 
 def _row(model: JsonObject) -> list[str]:
@@ -61,6 +69,7 @@ def _row(model: JsonObject) -> list[str]:
         _text(info.get("kv_type")),
         "all" if window == 0 else _text(window),
         table.size(model.get("rss") or info.get("memory")),
+        table.size(model.get("predicted")),
         _text(model.get("active")),
         _text(model.get("waiting")),
         "never" if left is not None and left < 0 else table.duration(left),

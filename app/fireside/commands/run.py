@@ -60,6 +60,10 @@ def _run(args: argparse.Namespace, narrator: Narrator) -> None:
     endpoint = engine_process.connect(status=narrator.status, note=narrator.note)
     client = EngineClient(endpoint)
     body["model"] = choice.resolve(client)
+    if args.force:
+        # Only the owner may overfill the machine, so this is no part of the request itself.
+        load: JsonObject = {"model": body["model"], "force": True}
+        client.post("/fireside/load", load | ({"deterministic": True} if args.deterministic else {}))
     answer, output = Answer(), Output()
     began, first_text_s = time.monotonic(), None
     streams = not (args.json or args.ndjson or args.extract is not None)

@@ -109,7 +109,9 @@ def rungs(shape: Shape, wish: Wish) -> list[Setup]:
 
     def setup(n_ctx: int, n_slots: int, types: tuple[str, str]) -> Setup:
         outputs = max(wish.n_outputs, n_slots)
-        return Setup(n_ctx, n_slots, *types, n_batch=wish.n_batch, n_outputs=outputs)
+        # Where a text must depend on the request alone, windows have room for everything (worker/loading.py).
+        full = wish.deterministic and shape.n_swa > 0
+        return Setup(n_ctx, n_slots, *types, n_batch=wish.n_batch, n_outputs=outputs, swa_full=full)
 
     ladder = [setup(n, slots, coarse) for n in lengths]
     if fine != coarse:

@@ -93,6 +93,20 @@ def shortages(machine: Machine, footprint: Footprint) -> tuple[Shortage, ...]:
     return tuple(found)
 
 
+_BUILT_AS = {
+    "avx": "AVX", "avx2": "AVX2", "fma": "FMA", "f16c": "F16C", "bmi2": "BMI2", "avx512f": "AVX512",
+    "avx512_vnni": "AVX512_VNNI", "avx512_bf16": "AVX512_BF16", "avx_vnni": "AVX_VNNI", "amx_int8": "AMX_INT8",
+    "asimddp": "DOTPROD", "i8mm": "MATMUL_INT8", "sve": "SVE",
+}  # fmt: skip
+"""What llama.cpp calls the instruction sets in `llama_print_system_info`."""
+
+
+def unused_flags(flags: tuple[str, ...], build: str) -> tuple[str, ...]:
+    """Instruction sets that the processor has and llama.cpp was not built for; empty where the build is not known."""
+    words = set(build.replace("(", " ").replace(")", " ").split())
+    return tuple(flag for flag in flags if build and flag in _BUILT_AS and _BUILT_AS[flag] not in words)
+
+
 def keep_of_host(total: int, *, contained: bool, mac: bool = False) -> int:
     """What main memory keeps for everybody else, so that loading a model never makes the machine swap.
 

@@ -63,9 +63,9 @@ def _measure(path: Path, model: ctypes.c_void_p, setup: Setup) -> tuple[DeviceBy
         n_threads=1,
         type_k=setup.type_k,
         type_v=setup.type_v,
+        swa_full=setup.swa_full,
     )
     params = parameters(options)
-    params.swa_full = setup.swa_full
     with library.capture() as log:
         context = api.llama_init_from_model(model, params)
         if not context:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from fireside_engine import errors
 from fireside_engine.core import fit
 from fireside_engine.core.fit import Choice, Row, Wish
 from fireside_engine.core.machine import Machine, Pool
+from fireside_engine.core.quality import class_quality
 from fireside_engine.core.refusal import Refusal
 from fireside_engine.models import names
 from fireside_engine.models.catalogue import Entry
@@ -30,6 +31,15 @@ from fireside_engine.server.responses import json_response
 _QUANT = re.compile(r"[-._](?:ud-)?(?:i?q\d[a-z0-9_]*|tq\d_\d|bf16|f16|f32|mxfp4(?:_moe)?|nvfp4)(?=$|[-._])")
 
 
+class _RemoteFile(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    stem: str
+    quant: str
+    size: int = Field(gt=0)
+    chosen: bool = False
+    """The header is that of this one."""
+
+
 class _FitBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
     model: str = ""
@@ -38,6 +48,10 @@ class _FitBody(BaseModel):
     kv_type: Literal["f16", "bf16", "q8_0"] | None = None
     deterministic: bool = False
     speed: float = Field(default=fit.SPEED, gt=0, le=10_000)
+    header: str = Field(default="", max_length=4096)
+    """A file with the header of a model that is not here, as `fireside pull` fetches it."""
+    files: list[_RemoteFile] = Field(default_factory=list, max_length=256)
+    """With `header`: the quantizations that its repository has."""
 
     def wish(self) -> Wish:
         return Wish(self.n_ctx, self.n_slots, self.kv_type, self.deterministic, self.speed)
@@ -70,6 +84,8 @@ class Fitting:
     async def fit(self, request: Request) -> Response:
         """All models that are there, or the quantizations of one. Raises ModelNotFound."""
         body = parse(_FitBody, await request.body())
+        if body.header:
+            return json_response(await asyncio.to_thread(self._remote, body))
         entries = await self._engine.names.entries()
         groups = group(entries)
         if body.model:
@@ -108,6 +124,22 @@ class Fitting:
             machine = planner.machine(runs)
             models = [self._model(planner, own, machine, wish, runs) for own in groups]
         return {"machine": machine_json(machine), "models": models}
+
+    def _remote(self, body: _FitBody) -> dict[str, Any]:
+        """A model on the hub. One header is enough: others of its quantizations have the same shapes, and their
+        weights are as large as their files."""
+        planner = self._planner()
+        path = Path(body.header)
+        known = planner.subject(path)
+        subjects = []
+        for file in body.files or [_RemoteFile(stem=path.stem, quant="", size=known.candidate.size, chosen=True)]:
+            subject = known if file.chosen else of_size(known, file.stem, file.quant.upper(), file.size)
+            entry = Entry(file.stem, path, "registered", file.size, {})
+            subjects.append((entry, replace(subject, candidate=replace(subject.candidate, available=False))))
+        with DryRuns() as runs:
+            machine = planner.machine(runs)
+            model = assess_model(planner, subjects, machine, body.wish(), runs)
+        return {"machine": machine_json(machine), "models": [model | {"broken": []}]}
 
     def _model(
         self, planner: FitPlanner, entries: Sequence[Entry], machine: Machine, wish: Wish, runs: DryRuns
@@ -153,6 +185,24 @@ def assess_model(
         "reason": choice.reason,
         "rows": described,
     }
+
+
+def of_size(subject: Subject, name: str, quant: str, size: int) -> Subject:
+    """The same model in another quantization, from the size of its file."""
+    old = subject.candidate
+    ratio = size / max(1, old.size)
+    shape = old.shape
+    scaled = replace(
+        shape,
+        layers=tuple(
+            replace(layer, dense=int(layer.dense * ratio), experts=int(layer.experts * ratio)) for layer in shape.layers
+        ),
+        embedding=int(shape.embedding * ratio),
+        output=int(shape.output * ratio),
+    )
+    quality = class_quality(quant, shape.n_params, moe=shape.is_moe)
+    candidate = replace(old, name=name, quant=quant, file="", size=size, shape=scaled, quality=quality)
+    return replace(subject, candidate=candidate)
 
 
 def row_json(name: str, path: Path, row: Row, refusal: Refusal | None, choice: Choice) -> dict[str, Any]:
