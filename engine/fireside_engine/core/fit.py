@@ -103,8 +103,12 @@ def rungs(shape: Shape, wish: Wish) -> list[Setup]:
     """Contexts from the smallest to the largest: each has no shorter context, no coarser KV and no fewer slots."""
     target = target_context(shape, wish)
     lengths = [target] if wish.n_ctx else [n for n in _LADDER if LEAST_CONTEXT <= n < target] + [target]
-    coarse = wish.types or ("q8_0", "q8_0")
-    fine = wish.types or ("f16", "f16")
+    asked = wish.types
+    if asked is not None and asked[0] != asked[1] and shape.is_latent:
+        # What such a model keeps is K and V at once, so llama.cpp takes one type only.
+        asked = ("bf16", "bf16")
+    coarse = asked or ("q8_0", "q8_0")
+    fine = asked or ("f16", "f16")
     slots = wish.n_slots or 1
 
     def setup(n_ctx: int, n_slots: int, types: tuple[str, str]) -> Setup:

@@ -68,6 +68,11 @@ class Shape:
         return any(layer.experts for layer in self.layers)
 
     @property
+    def is_latent(self) -> bool:
+        """Attention keeps one row for K and V together (MLA)."""
+        return any(layer.k and not layer.v for layer in self.layers)
+
+    @property
     def expert_share(self) -> float:
         """The part of the experts that computes one token."""
         return self.n_experts_used / self.n_experts if self.n_experts else 1.0

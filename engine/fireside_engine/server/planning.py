@@ -341,7 +341,7 @@ def too_large(name: str, refusal: Refusal) -> errors.InsufficientMemory:
 def _grant(options: LoadOptions, plan: Plan, note: str = "") -> Grant:
     setup = plan.setup
     kv = options.kv_type
-    if kv is None and not options.deterministic:
+    if kv is None and (not options.deterministic or setup.type_k == setup.type_v):
         kv = cast(Literal["f16", "bf16", "q8_0"], setup.type_k)
     filled = replace(
         options,
