@@ -217,6 +217,9 @@ def load(command: protocol.Load) -> int:
         say(protocol.Beat(0.0, 0, 0))
         silence.set()
         time.sleep(60)
+    if (tight := re.search(r"tight(\d+)", stem)) and (command.options.n_ctx or 4096) > int(tight.group(1)):
+        say(protocol.LoadFailed(errors.InsufficientMemory("No context could be made: failed to allocate.").to_dict()))
+        sys.exit(0)
     if "refused" in stem:
         say(protocol.LoadFailed(errors.ModelUnsupported("This build refuses the model.").to_dict()))
         sys.exit(0)

@@ -276,6 +276,58 @@ def test_idle_models_make_room_and_busy_ones_do_not(journal: Path) -> None:
         busy[1].close()
 
 
+def test_what_does_not_fit_is_refused_before_a_process_starts(journal: Path) -> None:
+    write_model("big", weights=4096)
+    with running(journal, planner=lambda: FakePlanner(lambda: 1000)) as engine:
+        error = engine.chat("words=1", model="big").json["error"]
+        assert error["code"] == "insufficient_memory"
+        assert error["missing"] > 0
+        assert not engine.noted("load")
+        # The owner may load it all the same, and is told so.
+        assert engine.ask("POST", "/fireside/load", {"model": "big", "force": True}).status == 401
+        forced = engine.ask("POST", "/fireside/load", {"model": "big", "force": True}, owner=True)
+        assert forced.json["note"] == "Loaded by force."
+        assert engine.model("big")["note"] == "Loaded by force."
+        assert engine.chat("words=1", model="big").status == 200
+
+
+def test_an_allocation_that_fails_steps_down_at_most_twice(journal: Path) -> None:
+    for name in ("tight4096", "tight2048", "tight1024", "tight512"):
+        write_model(name)
+    with running(journal) as engine:
+        for name, steps, note in (("tight4096", 1, ""), ("tight2048", 2, "2048"), ("tight1024", 3, "1024")):
+            loaded = engine.ask("POST", "/fireside/load", {"model": name}, owner=True).json
+            assert note in loaded["note"]
+            assert bool(loaded["note"]) == bool(note)
+            assert len([line for line in engine.noted("load") if name in line]) == steps
+            assert engine.model(name)["note"] == loaded["note"]
+        error = engine.chat("words=1", model="tight512").json["error"]
+        assert (error["code"], error["message"]) == (
+            "insufficient_memory",
+            "No context could be made: failed to allocate.",
+        )
+        assert len([line for line in engine.noted("load") if "tight512" in line]) == 3
+        assert engine.chat("words=1", model="tight4096").status == 200
+
+
+def test_the_planner_hears_of_loads_and_of_long_answers(journal: Path) -> None:
+    planners: list[FakePlanner] = []
+
+    def planner() -> FakePlanner:
+        planners.append(FakePlanner())
+        return planners[0]
+
+    write_model("small")
+    with running(journal, planner=planner) as engine:
+        engine.chat("words=30")
+        until(lambda: ("answered", "small") in planners[0].learned)
+        assert planners[0].learned[0] == ("loaded", "small")
+        assert engine.model()["predicted"] > 0
+        heard = len(planners[0].learned)
+        engine.chat("words=3")
+        assert len(planners[0].learned) == heard
+
+
 # --- overload
 
 

@@ -168,7 +168,7 @@ def worth(choice: Choice) -> tuple[float, ...]:
     return (plan.setup.n_ctx, step, -choice.pick.candidate.quality.rank)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(models, sizes, sizes)
 def test_more_memory_never_means_less_of_anything(model: str, one: int, other: int) -> None:
     """Main memory alone: neither a lower band, nor a shorter context, nor less speed up to the target."""
@@ -176,7 +176,7 @@ def test_more_memory_never_means_less_of_anything(model: str, one: int, other: i
     assert all(a <= b for a, b in zip(worth(small), worth(large), strict=True)), (worth(small), worth(large))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(models, sizes, sizes, st.integers(0, 48 * 1024), st.integers(0, 16 * 1024))
 def test_with_graphics_more_memory_never_means_a_worse_plan(
     model: str, one: int, other: int, card: int, more: int
@@ -197,7 +197,7 @@ def _reaches_target(choice: Choice) -> bool:
     return choice.pick.plan.setup.n_ctx >= target_context(choice.pick.candidate.shape, Wish())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(models, st.sampled_from(QUANTS), sizes, sizes, st.booleans())
 def test_a_file_gets_no_less_on_a_larger_machine(model: str, quant: str, one: int, other: int, exact: bool) -> None:
     own, wish = candidate(model, quant), Wish(deterministic=exact)
@@ -210,7 +210,7 @@ def test_a_file_gets_no_less_on_a_larger_machine(model: str, quant: str, one: in
     assert (large.setup.type_k != "q8_0") >= (small.setup.type_k != "q8_0")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(models, st.sampled_from(QUANTS), sizes, st.integers(0, 48 * 1024))
 def test_a_plan_fits_the_machine_it_was_made_for(model: str, quant: str, size: int, card: int) -> None:
     own, machine = candidate(model, quant), of_size(size, card)
@@ -223,6 +223,7 @@ def test_a_plan_fits_the_machine_it_was_made_for(model: str, quant: str, size: i
         assert assess(own, machine, Wish(), closed_form, Book()).short
 
 
+@settings(max_examples=50, deadline=None)
 @given(models, st.integers(0, 100), st.integers(0, 100))
 def test_every_byte_of_the_weights_lies_somewhere_once(model: str, layers: int, experts: int) -> None:
     own = candidate(model, "Q4_K_M").shape
@@ -324,6 +325,7 @@ def test_force_takes_the_smallest_of_what_was_asked_for() -> None:
     assert asked.setup.n_ctx == 8192
 
 
+@settings(max_examples=50, deadline=None)
 @given(models, st.sampled_from(QUANTS), st.sampled_from(sorted(MACHINES)))
 def test_stepping_down_takes_less_each_time_and_ends(model: str, quant: str, name: str) -> None:
     own, machine = candidate(model, quant), MACHINES[name]

@@ -47,6 +47,7 @@ class DryRuns:
         self._process: subprocess.Popen[str] | None = None
         self._lines: queue.Queue[str] = queue.Queue()
         self._hello: dict[str, Any] | None = None
+        self._reader: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -131,11 +132,13 @@ class DryRuns:
 
         def read() -> None:
             assert process.stdout is not None  # noqa: S101 - PIPE was asked for
-            for line in process.stdout:
-                lines.put(line)
+            with process.stdout:
+                for line in process.stdout:
+                    lines.put(line)
             lines.put("")
 
-        threading.Thread(target=read, name="dry run", daemon=True).start()
+        self._reader = threading.Thread(target=read, name="dry run", daemon=True)
+        self._reader.start()
         self._process, self._lines = process, lines
 
     def _end(self) -> None:
@@ -144,6 +147,8 @@ class DryRuns:
             return
         process.kill()
         process.wait()
+        if self._reader is not None:
+            self._reader.join()
         if process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
