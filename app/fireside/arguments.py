@@ -24,8 +24,19 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"Did you mean `{close[0]}`?" if close else ""
 
 
+class Collected(Exception):
+    """A parser is complete, and its command is not carried out."""
+
+    def __init__(self, parser: Parser) -> None:
+        super().__init__()
+        self.parser = parser
+
+
 class Parser(argparse.ArgumentParser):
     """One command's parser. Options may stand before, between and after the words of a prompt."""
+
+    is_collecting = False
+    """Whether completions or the manual are made, which need the parser and nothing of the command."""
 
     def __init__(self, command: str, description: str, epilog: str = "") -> None:
         super().__init__(
@@ -45,6 +56,8 @@ class Parser(argparse.ArgumentParser):
 
     def read(self, words: Sequence[str]) -> argparse.Namespace:
         """Parse a whole command line. Raises Failure."""
+        if Parser.is_collecting:
+            raise Collected(self)
         args, unknown = self.parse_known_intermixed_args(list(words))
         if not unknown:
             return args

@@ -36,7 +36,17 @@ COMMANDS = {
     "models": Command("models", "list the models that can be asked"),
     "pull": Command("pull", "fetch a model by name or from the hub, or register a file"),
     "cache": Command("cache", "show, verify or clear what is kept so that no token is computed twice"),
+    "warm": Command("warm", "load a model before it is asked"),
+    "config": Command("config", "show and change what is set"),
+    "completions": Command("completions", "print completion scripts for shells, or the manual page"),
     "doctor": Command("doctor", "check this installation and this machine"),
+}
+
+ENVIRONMENT = {
+    "FIRESIDE_MODEL": "the model to ask when none is named",
+    "FIRESIDE_HOME": "a directory for models, data, configuration, cache and runtime files",
+    "FIRESIDE_PLAIN": "1: chat as linear text, for screen readers",
+    "NO_COLOR": "no colours",
 }
 
 _HELP = """\
@@ -52,10 +62,7 @@ options:
   --version      print the version
 
 environment:
-  FIRESIDE_MODEL  the model to ask when none is named
-  FIRESIDE_HOME   a directory for models, data, configuration, cache and runtime files
-  FIRESIDE_PLAIN  1: chat as linear text, for screen readers
-  NO_COLOR        no colours
+{environment}
 
 exit codes:
 {codes}
@@ -65,7 +72,8 @@ exit codes:
 def help_text() -> str:
     commands = "\n".join(f"  {name:<13}  {command.sentence}" for name, command in COMMANDS.items())
     codes = "\n".join(f"  {code.value:<4} {code.sentence}" for code in ExitCode)
-    return _HELP.format(commands=commands, codes=codes)
+    environment = "\n".join(f"  {name:<14}  {sentence}" for name, sentence in ENVIRONMENT.items())
+    return _HELP.format(commands=commands, environment=environment, codes=codes)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

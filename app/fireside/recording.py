@@ -24,7 +24,7 @@ class Recording:
 
     def __init__(self, word: str | None = None, *, save: bool = True) -> None:
         """`word` names a conversation that goes on, or `last`. Raises UnknownConversation, StoreFailure."""
-        self._save = save
+        self.saves = save
         if word is None:
             self.conversation = Conversation()
             return
@@ -42,7 +42,7 @@ class Recording:
 
     def anew(self) -> Recording:
         """For a new conversation with the same system prompt."""
-        recording = Recording(save=self._save)
+        recording = Recording(save=self.saves)
         recording.conversation.system = self.conversation.system
         return recording
 
@@ -58,7 +58,7 @@ class Recording:
 
     def extension(self) -> JsonObject:
         """Members of a request's `fireside` by which the engine keeps the conversation's KV."""
-        return {"conversation": self.conversation.id, "save": self._save}
+        return {"conversation": self.conversation.id, "save": self.saves}
 
     def messages(self, question: str, materials: Sequence[Material], system: str | None) -> list[JsonObject]:
         """Put the question to the conversation; gives what the model reads."""
@@ -80,7 +80,7 @@ class Recording:
         turn = conversation.answer(
             answer.text, reasoning=answer.reasoning, model=account.model, settings=settings, account=account
         )
-        if not self._save:
+        if not self.saves:
             return
         from fireside.conversations.store import Store
 

@@ -28,6 +28,7 @@ def run_parser() -> Parser:
     add("prompt", nargs="*", metavar="PROMPT", help="the instruction; several words are joined by spaces")
     add("-m", "--model", metavar="MODEL", help="a model's name, or the path of a .gguf file")
     add("-s", "--system", metavar="TEXT|@FILE", help="the system prompt")
+    add("-p", "--persona", metavar="NAME", help="a system prompt by its name; `fireside config set personas.NAME …`")
     add("-f", "--file", metavar="FILE", action="append", default=[], help="a text file; again for each; - is stdin")
     add("--stdin", type=StdinMode, choices=list(StdinMode), default=StdinMode.AUTO, help="read stdin: auto, if piped")
     _add_conversation(parser)
@@ -85,4 +86,5 @@ def _add_output(parser: Parser) -> None:
     add("--thinking", choices=THINKING, default="hide", help="of models that think: hide it, show it on stderr, or off")
     add("--stats", action="store_true", help="tell on stderr what the answer cost")
     add("-q", "--quiet", action="store_true", help="no progress and no notes on stderr")
+    add("--dry-run", action="store_true", help="print what would be asked, and about how many tokens; ask nothing")
     add("--timeout", type=positive, metavar="SECONDS", help="give up after this time, with exit code 124")

@@ -6,6 +6,7 @@ import argparse
 from dataclasses import dataclass
 
 from fireside import sources
+from fireside.app_settings import AppSettings
 from fireside.arguments import number, usage_error
 from fireside.prompt import Material, lay_out
 from fireside.terminal import Narrator
@@ -35,6 +36,14 @@ def question_of(args: argparse.Namespace, narrator: Narrator) -> Question:
     if not lay_out(blocks, instruction).strip():
         raise usage_error("There is nothing to ask.", hint='Give a prompt: fireside run "…", or … | fireside run')
     return Question(tuple(blocks), instruction)
+
+
+def system_of(args: argparse.Namespace, settings: AppSettings, narrator: Narrator) -> str | None:
+    """The system prompt that was given, by its text, file or name. Raises Failure."""
+    if args.system is not None and args.persona is not None:
+        raise usage_error("Give a system prompt or a persona, not both.")
+    given = settings.persona(args.persona) if args.persona is not None else args.system
+    return None if given is None else sources.text_or_file(given, narrator)
 
 
 def settings_of(args: argparse.Namespace) -> JsonObject:

@@ -13,6 +13,11 @@ def stats_lines(answer: Answer, first_text_s: float | None, total_s: float) -> l
     if read:
         prompt += f" at {_rate(timings.get('prompt_per_second'))}"
     lines = [prompt]
+    disk, ram = int(timings.get("cache_disk_n") or 0), int(timings.get("cache_ram_n") or 0)
+    if disk:
+        lines.append(f"cache        {disk:,} from disk, {ram:,} from memory")
+    if missed := extension.get("cache_reason"):
+        lines.append(f"cache        {missed}")
     waits = [
         f"{words} {float(extension[key]) / 1000:.2f} s"
         for key, words in (("queue_ms", "queue"), ("load_ms", "load"))

@@ -17,6 +17,7 @@ from fireside.tui import commands
 from fireside.tui.chat_settings import ChatSettings
 from fireside.tui.reply import Loading
 from fireside.tui.screen_text import ScreenText, on_one_line, on_screen
+from fireside.tui.state import quant_in
 from fireside.tui.status_line import Phase, StatusView, gauge, status_line
 from fireside.tui.widgets.waiting import loading, reading
 
@@ -132,17 +133,46 @@ def test_the_status_line_fits_and_says_first_what_goes_on(view: StatusView, widt
 
 
 def test_the_status_line_has_everything_where_there_is_room() -> None:
-    view = StatusView(Phase.READY, "m", 3100, 8192, 41.8, 1024, 190_000_000, 16_000_000_000, 840.0, True, 1)
+    view = StatusView(
+        Phase.READY,
+        "m",
+        "Q4_K",
+        used=3100,
+        known=1024,
+        n_ctx=8192,
+        rate=41.8,
+        cached=1024,
+        memory=190_000_000,
+        memory_total=16_000_000_000,
+        unload_in=840.0,
+        deterministic=True,
+        queued=1,
+    )
     line = status_line(view, [("f1", "help")], 160).plain
     for part in ("ready", "m", "3.1k/8k", "41.8 tok/s", "1k cached", "190 MB of 16 GB", "unloads in 14 min", "f1 help"):
         assert part in line
 
 
-@given(st.integers(0, 10_000), st.integers(1, 10_000), st.integers(1, 30))
-def test_the_gauge_is_as_wide_as_it_says(used: int, total: int, width: int) -> None:
-    full, empty = gauge(used, total, width)
-    assert len(full + empty) == width
-    assert bool(full) == bool(used)
+@given(st.integers(0, 10_000), st.integers(1, 10_000), st.integers(1, 30), st.integers(0, 10_000))
+def test_the_gauge_is_as_wide_as_it_says(used: int, total: int, width: int, cached: int) -> None:
+    known, full, empty = gauge(used, total, width, min(cached, used))
+    assert len(known + full + empty) == width
+    assert bool(known + full) == bool(used)
+    assert not known or cached
+
+
+@pytest.mark.parametrize(
+    ("description", "quant"),
+    [
+        ("qwen2 1.5B Q4_K - Medium", "Q4_K - Medium"),
+        ("llama 135M Q4_1", "Q4_1"),
+        ("gemma3 270M BF16", "BF16"),
+        ("llama 70B IQ2_XXS - 2.0625 bpw", "IQ2_XXS"),
+        ("something", ""),
+    ],
+)
+def test_the_quantization_is_read_from_the_description(description: str, quant: str) -> None:
+    assert quant_in(description) == quant
 
 
 @pytest.mark.parametrize("width", [30, 44, 60, 100])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fireside import settings, sources
+from fireside import app_settings, settings
 from fireside.arguments import Parser, usage_error
 from fireside.exit_codes import ExitCode
 from fireside.models import ModelChoice
 from fireside.recording import Recording
+from fireside.run_request import system_of
 from fireside.terminal import Narrator, Output
 
 
@@ -17,6 +18,7 @@ def main(words: Sequence[str]) -> ExitCode:
     parser.add_argument("model", nargs="?", metavar="MODEL", help="a model's name, or the path of a .gguf file")
     parser.add_argument("-m", "--model", dest="option", metavar="MODEL", help="the same")
     parser.add_argument("-s", "--system", metavar="TEXT|@FILE", help="the system prompt")
+    parser.add_argument("-p", "--persona", metavar="NAME", help="a system prompt by its name")
     parser.add_argument(
         "--plain", action="store_true", help="linear text: nothing is drawn, for screen readers and pipes"
     )
@@ -30,11 +32,13 @@ def main(words: Sequence[str]) -> ExitCode:
     )
     parser.add_argument("--no-save", dest="save", action="store_false", help="keep nothing of it")
     args = parser.read(words)
-    system = None if args.system is None else sources.text_or_file(args.system, Narrator())
+    chosen = app_settings.load()
+    saves = args.save and chosen.save
+    system = system_of(args, chosen, Narrator())
     if args.plain or settings.wants_plain():
         from fireside.repl import Repl, read_line
 
-        recording = Recording(args.resume, save=args.save)
+        recording = Recording(args.resume, save=saves)
         if system is not None:
             recording.conversation.system = system
         Repl(recording, recording.choice(args.option or args.model), read_line).run()
@@ -47,4 +51,4 @@ def main(words: Sequence[str]) -> ExitCode:
     from fireside.tui.app import run
     from fireside.tui.start import Start
 
-    return ExitCode(run(Start(name, system, args.resume or ""), saves=args.save))
+    return ExitCode(run(Start(name, system, args.resume or ""), saves=saves, settings=chosen))

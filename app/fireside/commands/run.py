@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 
-from fireside import engine_process, sources
+from fireside import app_settings, engine_process
 from fireside.account import Ending
 from fireside.answer import Answer
 from fireside.client import EngineClient
@@ -21,11 +21,15 @@ from fireside.failure import Failure, TimeLimitError
 from fireside.progress import event_of
 from fireside.recording import Recording
 from fireside.run_parser import run_parser
-from fireside.run_request import keep_alive_of, question_of, settings_of, shape_of
+from fireside.run_request import keep_alive_of, question_of, settings_of, shape_of, system_of
+from fireside.sanitize import clean
 from fireside.stats import stats_lines
 from fireside.streaming import STREAM_OPTIONS, Display, stream_answer
 from fireside.terminal import Narrator, Output, time_limit, to_json_line
 from fireside.wire import JsonObject
+
+BYTES_PER_TOKEN = 4.0
+"""Of English text in the vocabularies of today; code has fewer, other languages have fewer still."""
 
 
 def main(words: Sequence[str]) -> ExitCode:
@@ -40,11 +44,12 @@ def main(words: Sequence[str]) -> ExitCode:
 
 
 def _run(args: argparse.Namespace, narrator: Narrator) -> None:
-    recording = Recording("last" if args.goes_on else args.cid, save=args.save)
+    chosen = app_settings.load()
+    recording = Recording("last" if args.goes_on else args.cid, save=args.save and chosen.save)
     choice = recording.choice(args.model)
     question, settings = question_of(args, narrator), settings_of(args)
     shape, extension = shape_of(args, narrator)
-    system = None if args.system is None else sources.text_or_file(args.system, narrator)
+    system = system_of(args, chosen, narrator)
     if args.deterministic:
         settings["deterministic"] = extension["deterministic"] = True
     body: JsonObject = {
@@ -55,6 +60,9 @@ def _run(args: argparse.Namespace, narrator: Narrator) -> None:
         **shape,
         "fireside": {**extension, **recording.extension()},
     }
+    if args.dry_run:
+        _print_dry(body["messages"], Output(), narrator)
+        return
     if args.thinking == "off":
         body["chat_template_kwargs"] = {"enable_thinking": False}
     endpoint = engine_process.connect(status=narrator.status, note=narrator.note)
@@ -85,6 +93,14 @@ def _run(args: argparse.Namespace, narrator: Narrator) -> None:
         _check_json(answer)
 
 
+def _print_dry(messages: list[JsonObject], output: Output, narrator: Narrator) -> None:
+    """What the model would read."""
+    parts = [f"[{message['role']}]\n{message['content']}" for message in messages]
+    output.write(clean("\n\n".join(parts)) + "\n")
+    n = sum(len(str(message["content"]).encode()) for message in messages)
+    narrator.note(f"fireside: about {max(1, round(n / BYTES_PER_TOKEN)):,} tokens; nothing was asked")
+
+
 def _events_to(output: Output) -> Callable[[JsonObject], None]:
     """Prints what each chunk says as a line of its own."""
 
@@ -98,13 +114,13 @@ def _events_to(output: Output) -> Callable[[JsonObject], None]:
 def _print_whole(args: argparse.Namespace, answer: Answer, recording: Recording, output: Output) -> None:
     """What is printed when the answer is complete, in the forms that do not stream."""
     if args.json or args.ndjson:
-        whole = {**answer.to_json(), "conversation_id": recording.conversation.id if args.save else None}
+        whole = {**answer.to_json(), "conversation_id": recording.conversation.id if recording.saves else None}
         output.write(to_json_line({"event": "done", **whole} if args.ndjson else whole) + "\n")
     elif args.extract is not None:
         code = pick(answer.text, args.extract)
         if code is None:
             what = f"{args.extract} code block" if args.extract else "code block"
-            hint = "`fireside show last` shows what it says." if args.save else ""
+            hint = "`fireside show last` shows what it says." if recording.saves else ""
             raise Failure(f"The answer has no {what}.", ExitCode.FAILED, hint=hint, code="no_code")
         output.write(code.text)
 

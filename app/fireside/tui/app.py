@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
+from fireside.app_settings import AppSettings
 from fireside.tui import theme
 from fireside.tui.archive import Archive
 from fireside.tui.engine import Engine, LocalEngine
@@ -35,8 +37,15 @@ class FiresideApp(App[int]):
         Binding("ctrl+p", "command_palette", "All commands", id="app.palette", show=False, priority=True),
     ]
 
-    def __init__(self, engine: Engine, start: Start | None = None, archive: Archive | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        start: Start | None = None,
+        archive: Archive | None = None,
+        settings: AppSettings | None = None,
+    ) -> None:
         super().__init__()
+        self.settings = settings or AppSettings()
         self._engine = engine
         self._start = start or Start()
         self._archive = archive or Archive()
@@ -44,8 +53,10 @@ class FiresideApp(App[int]):
     def on_mount(self) -> None:
         for known in (theme.DARK, theme.LIGHT):
             self.register_theme(known)
-        self.theme = theme.preferred()
-        self.push_screen(ChatScreen(self._engine, self._archive, self._start))
+        wanted = self.settings.theme
+        self.theme = wanted if wanted in self.available_themes else theme.preferred()
+        self.set_keymap(self.settings.keys)
+        self.push_screen(ChatScreen(self._engine, self._archive, self._start, self.settings))
 
     def on_unmount(self) -> None:
         self._archive.close()
@@ -58,6 +69,9 @@ class FiresideApp(App[int]):
         if isinstance(screen, ChatScreen):
             yield SystemCommand("New chat", "Leave this conversation and begin another", screen.action_new_chat)
             yield SystemCommand("All chats", "Open, search, pin and remove chats", screen.action_chats)
+            yield SystemCommand("Fork", "A new chat that begins like this one", partial(screen.want, "fork", ""))
+            yield SystemCommand("Export", "This chat as a Markdown file here", partial(screen.want, "export", ""))
+            yield SystemCommand("Editor", "Write the message in $EDITOR", screen.action_editor)
             yield SystemCommand("Branches", "All versions of this chat as a tree", screen.action_tree)
             yield SystemCommand("Choose a model", "Which model answers next", screen.action_choose_model)
             yield SystemCommand("Retry", "Answer the last message again, with a new seed", screen.action_retry)
@@ -75,8 +89,8 @@ class FiresideApp(App[int]):
         self.theme = theme.LIGHT.name if self.current_theme.dark else theme.DARK.name
 
 
-def run(start: Start, *, saves: bool = True) -> int:
+def run(start: Start, *, saves: bool = True, settings: AppSettings | None = None) -> int:
     """Chat until the user leaves. Gives the exit code."""
-    app = FiresideApp(LocalEngine(), start, Archive(is_on=saves))
+    app = FiresideApp(LocalEngine(), start, Archive(is_on=saves), settings)
     answer = app.run()
     return app.return_code or answer or 0

@@ -14,6 +14,7 @@ from typing import TypeVar
 from fireside.conversations.database import StoreFailure
 from fireside.conversations.store import Store
 from fireside.conversations.tree import Conversation, Turn
+from fireside.failure import Failure
 
 Value = TypeVar("Value")
 
@@ -24,7 +25,7 @@ class Archive:
     def __init__(self, *, is_on: bool = True) -> None:
         self.is_on = is_on
         """False saves nothing; what is there can be read all the same."""
-        self.failure: StoreFailure | None = None
+        self.failure: Failure | None = None
         """Of the last save."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="conversations")
         self._store: Store | None = None

@@ -22,6 +22,7 @@ COMMANDS = (
     Command("new", "", "Start a new chat"),
     Command("model", "[NAME]", "Use another model for the next message"),
     Command("system", "[TEXT]", "Set the system prompt; without text, clear it"),
+    Command("persona", "[NAME]", "Use a system prompt by its name; without one, list them"),
     Command("copy", "[code]", "Copy the last answer, or its code"),
     Command("chats", "[WORDS]", "All chats; with words, search their messages"),
     Command("search", "[WORDS]", "Search the messages of all chats"),
@@ -33,6 +34,8 @@ COMMANDS = (
     Command("temp", "[NUMBER]", "Set the temperature; without a number, the engine's own"),
     Command("seed", "[NUMBER]", "Set the seed; without a number, a new one each time"),
     Command("deterministic", "on|off", "Text that depends on the request alone, byte for byte"),
+    Command("theme", "[NAME]", "Use a theme; without a name, choose one"),
+    Command("vim", "", "esc leaves the prompt for the messages, i goes back; on or off"),
     Command("help", "", "Show keys and commands"),
     Command("quit", "", "Leave fireside"),
 )

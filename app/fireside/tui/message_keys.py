@@ -30,7 +30,7 @@ class MessageKeys:
         turn = conversation.turns.get(key) or conversation.last
         match what:
             case "write":
-                screen.write_copied()
+                await screen.copy("file")
             case "export":
                 await screen.between_answers(lambda: screen.chats.export(""))
             case "tree":
@@ -44,7 +44,7 @@ class MessageKeys:
                 asked = next((t for t in reversed(conversation.path(turn.id)) if t.role == "user"), None)
                 screen.edit(asked)
             case "retry":
-                screen.retry(turn)
+                screen.action_retry(turn)
             case "before" | "after":
                 step = -1 if what == "before" else 1
                 await screen.between_answers(lambda: screen.chats.switch(turn, step))

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from fireside.arguments import did_you_mean
 from fireside.exit_codes import ExitCode
@@ -29,6 +30,38 @@ def no_model_hint() -> str:
 
 def _absolute(path: str) -> Path:
     return Path(path).expanduser().resolve()
+
+
+class Notify(Protocol):
+    """Tells the user something in the transcript."""
+
+    async def __call__(self, message: str, hint: str = "", *, is_error: bool = False) -> None: ...
+
+
+async def prepare(state: ChatState, wanted: str, changed: Callable[[], None], notice: Notify) -> None:
+    """All of it: the engine, the model, and the words for what is not there."""
+    try:
+        models = await _choose_or_default(state, wanted, notice)
+        changed()
+        if models:
+            await load(state, changed)
+        else:
+            await notice(NO_MODEL, no_model_hint())
+    except Failure as failure:
+        await state.refresh_status()
+        await notice(failure.message, failure.hint, is_error=True)
+    changed()
+
+
+async def _choose_or_default(state: ChatState, wanted: str, notice: Notify) -> list[Model]:
+    """A model that only the chat remembers may be gone; then the engine's default goes on with it."""
+    try:
+        return await choose(state, wanted)
+    except Failure as failure:
+        if failure.exit_code is not ExitCode.MODEL or not wanted or wanted != state.settings.model:
+            raise
+        await notice(failure.message, "The chat goes on with another one; ctrl+o chooses.")
+        return await choose(state, "")
 
 
 async def choose(state: ChatState, wanted: str) -> list[Model]:

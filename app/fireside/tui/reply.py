@@ -94,6 +94,11 @@ class Reply:
         return self._model
 
     @property
+    def cached(self) -> int:
+        """Tokens of the prompt that needed no reading, as far as it was said."""
+        return self._prefill.cached if self._prefill else 0
+
+    @property
     def context(self) -> int:
         """Tokens in the context so far, as far as anybody said."""
         return (self._prefill.total if self._prefill else 0) + self._pieces

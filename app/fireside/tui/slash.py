@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from fireside import sources
+from fireside.app_settings import AppSettings
+from fireside.terminal import Narrator
 from fireside.tui import commands
 
 if TYPE_CHECKING:
@@ -23,8 +27,26 @@ async def execute(screen: ChatScreen, invocation: commands.Invocation) -> None:
             screen.action_choose_model()
         case "system":
             state.conversation.system = argument
-            await state.archive.save(state.conversation) if state.conversation.turns else None
+            if state.conversation.turns:
+                await state.archive.save(state.conversation)
             await screen.notice("System prompt set." if argument else "System prompt cleared.", argument)
+        case "persona" if argument:
+            text = await asyncio.to_thread(_persona, state.app_settings, argument)
+            state.conversation.system = text
+            await screen.notice(f"Persona {argument}.", text)
+        case "persona":
+            names = ", ".join(state.app_settings.personas)
+            hint = "fireside config set personas.NAME 'You are …' makes one."
+            await screen.notice(f"Personas: {names}." if names else "There are no personas yet.", hint)
+        case "theme" if argument in screen.app.available_themes:
+            screen.app.theme = argument
+        case "theme" if argument:
+            raise commands.BadCommandError(f"There is no theme {argument}. /theme without a name shows them.")
+        case "theme":
+            screen.app.search_themes()
+        case "vim":
+            state.app_settings = replace(state.app_settings, vim=not state.app_settings.vim)
+            screen.toast("vim keys: esc to the messages, i to the prompt" if state.app_settings.vim else "vim keys off")
         case "copy":
             await screen.copy("code" if argument else "answer")
         case "retry":
@@ -58,3 +80,7 @@ async def execute(screen: ChatScreen, invocation: commands.Invocation) -> None:
             screen.action_help()
         case "quit":
             screen.app.exit(0)
+
+
+def _persona(settings: AppSettings, name: str) -> str:
+    return sources.text_or_file(settings.persona(name), Narrator(quiet=True))

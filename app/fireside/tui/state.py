@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
 
 from fireside.account import Account
+from fireside.app_settings import AppSettings
 from fireside.conversations.tree import Conversation, Turn
 from fireside.failure import Failure
 from fireside.progress import Prefill
@@ -17,6 +19,7 @@ from fireside.tui.generation import Generation
 from fireside.tui.reply import Loading
 from fireside.tui.status_line import Phase, StatusView
 
+_QUANT = re.compile(r"\b(?:I?Q\d\w*|T?B?F(?:16|32)|MXFP4\w*)(?: - [A-Z]\w+)?")
 STATUS_PAUSE = 2.0
 """Seconds between two questions to the engine about itself."""
 
@@ -27,6 +30,7 @@ class ChatState:
 
     engine: Engine
     archive: Archive = field(default_factory=Archive)
+    app_settings: AppSettings = field(default_factory=AppSettings)
     settings: ChatSettings = field(default_factory=ChatSettings)
     conversation: Conversation = field(default_factory=Conversation)
     status: Status = field(default_factory=Status)
@@ -110,7 +114,9 @@ class ChatState:
         return StatusView(
             phase=self._phase(running),
             model=self.model,
+            quant=quant_in(running.description) if running else "",
             used=self._used(),
+            known=self._known(),
             n_ctx=running.n_ctx if running else 0,
             rate=rate,
             cached=self.last.cached if self.last else None,
@@ -136,12 +142,23 @@ class ChatState:
             return Phase.LOADING
         return Phase.READY if running is not None and running.state == "ready" else Phase.IDLE
 
+    def _known(self) -> int:
+        if self.generation is not None:
+            return self.generation.reply.cached
+        return (self.last.cached or 0) if self.last else 0
+
     def _used(self) -> int:
         if self.generation is not None:
             stage = self.generation.reply.stage
             live = stage.processed if isinstance(stage, Prefill) else self.generation.reply.context
             return live or (self.last.context or 0 if self.last else 0)
         return (self.last.context or 0) if self.last else 0
+
+
+def quant_in(description: str) -> str:
+    """The quantization at the end of llama.cpp's line about a model, e.g. `qwen2 1.5B Q4_K - Medium`."""
+    found = _QUANT.search(description)
+    return found[0] if found else ""
 
 
 def _coarse(seconds: float | None) -> float | None:

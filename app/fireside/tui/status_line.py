@@ -33,8 +33,12 @@ class StatusView:
 
     phase: Phase = Phase.STARTING
     model: str = ""
+    quant: str = ""
+    """How its weights are kept, e.g. Q4_K - Medium."""
     used: int = 0
     """Tokens in the conversation's context."""
+    known: int = 0
+    """Of these, tokens that needed no reading for the present or last answer."""
     n_ctx: int = 0
     rate: float | None = None
     cached: int | None = None
@@ -63,10 +67,11 @@ class _Part:
         return sum(Content(text).cell_length for text, _ in self.content)
 
 
-def gauge(used: int, total: int, width: int) -> tuple[str, str]:
-    """The full and the empty piece of a bar. Anything used shows at least one cell."""
+def gauge(used: int, total: int, width: int, known: int = 0) -> tuple[str, str, str]:
+    """The known, the other full and the empty piece of a bar. Anything used shows at least one cell."""
     full = min(width, max(round(width * used / total), 1 if used else 0)) if total else 0
-    return "▓" * full, "░" * (width - full)
+    before = min(full, round(width * known / total)) if total else 0
+    return "▒" * before, "▓" * (full - before), "░" * (width - full)
 
 
 def status_line(view: StatusView, hints: list[tuple[str, str]], width: int) -> Content:
@@ -89,16 +94,20 @@ def _parts(view: StatusView, gauge_width: int) -> list[_Part]:
     parts = [_Part(0, ((f"{dot} ", mark), (view.phase.value, "$foreground 80%")))]
     if name:
         parts.append(_Part(9, ((name, "$faint"),)))
+        # A file named after its quantization has said it.
+        if view.quant and view.quant.split()[0].lower() not in name.lower():
+            parts.append(_Part(11, ((view.quant, "$faint"),)))
     if view.deterministic:
         parts.append(_Part(8, (("deterministic", "$accent"),)))
     if view.queued:
         parts.append(_Part(2, ((f"{view.queued} queued", "$accent"),)))
     if view.n_ctx:
-        full, empty = gauge(view.used, view.n_ctx, gauge_width)
+        known, full, empty = gauge(view.used, view.n_ctx, gauge_width, view.known)
         tight = view.used > 0.85 * view.n_ctx
         numbers = f"{short_count(view.used)}/{short_count(view.n_ctx)}"
         parts.append(_Part(1, (("ctx ", "$faint"), (numbers, "$warning" if tight else "$foreground 80%"))))
-        parts.append(_Part(5, ((full, "$warning" if tight else "$primary"), (empty, "$rule"))))
+        bar = ((known, "$secondary"), (full, "$warning" if tight else "$primary"), (empty, "$rule"))
+        parts.append(_Part(5, bar))
     if view.rate is not None:
         parts.append(_Part(3, ((rate(view.rate), "$foreground 80%"),)))
     if view.cached:

@@ -9,22 +9,23 @@ from functools import partial
 from typing import ClassVar
 
 from textual import on, work
-from textual.app import ComposeResult
+from textual.app import ComposeResult, SuspendNotSupported
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import TextArea
 
+from fireside.app_settings import AppSettings
 from fireside.conversations.store import Store
 from fireside.conversations.tree import Conversation, Turn
-from fireside.exit_codes import ExitCode
 from fireside.failure import Failure
-from fireside.tui import commands, preparing, slash
+from fireside.tui import commands, editor, preparing, slash
 from fireside.tui.answering import Answering
 from fireside.tui.archive import Archive
+from fireside.tui.attachments import AttachmentError
 from fireside.tui.chats import Chats
 from fireside.tui.copying import Copier
-from fireside.tui.drafts import Draft
-from fireside.tui.engine import Engine, Model
+from fireside.tui.drafts import draft_of
+from fireside.tui.engine import Engine
 from fireside.tui.hints import hints
 from fireside.tui.message_keys import SECOND_PRESS, MessageKeys
 from fireside.tui.screens.chats import ChatList
@@ -65,6 +66,7 @@ class ChatScreen(Screen[None]):
         Binding("ctrl+r", "retry", "Answer again, with a new seed", id="chat.retry", priority=True),
         Binding("ctrl+l", "chats", "All chats, and search", id="chat.chats", priority=True),
         Binding("ctrl+f", "chats", "Search all chats", id="chat.search", priority=True, show=False),
+        Binding("ctrl+g", "editor", "Write the message in $EDITOR", id="chat.editor", priority=True),
         Binding("ctrl+n", "new_chat", "New chat", id="chat.new", priority=True),
         Binding("ctrl+o", "choose_model", "Choose a model", id="chat.model", priority=True),
         Binding("ctrl+t", "toggle_thinking", "Fold or unfold thinking", id="chat.thinking", priority=True),
@@ -73,9 +75,9 @@ class ChatScreen(Screen[None]):
         Binding("f1", "help", "Help", id="chat.help"),
     ]
 
-    def __init__(self, engine: Engine, archive: Archive, start: Start) -> None:
+    def __init__(self, engine: Engine, archive: Archive, start: Start, settings: AppSettings) -> None:
         super().__init__()
-        self.state = ChatState(engine, archive, conversation=Conversation(system=start.system or ""))
+        self.state = ChatState(engine, archive, settings, conversation=Conversation(system=start.system or ""))
         self._start = start
         self._header, self._bar = HeaderBar(), StatusBar()
         self._jump, self._queue, self._command_hints = JumpStrip(), QueueStrip(), CommandHints()
@@ -134,7 +136,7 @@ class ChatScreen(Screen[None]):
         self._bar.view = view
         self._bar.hints = hints(
             is_busy=self._answering.is_busy,
-            is_command=bool(self._command_hints.found),
+            is_command=self._command_hints.has_some,
             is_reading=self._transcript.has_focus,
             is_editing=state.editing is not None,
         )
@@ -160,28 +162,11 @@ class ChatScreen(Screen[None]):
 
     @work(group="prepare", exclusive=True)
     async def _prepare(self, wanted: str) -> None:
+        await preparing.prepare(self.state, wanted, self._show_state, self.notice)
         try:
-            models = await self._choose(wanted)
-            self._show_state()
             await self.chats.tell_engine()
-            if models:
-                await preparing.load(self.state, self._show_state)
-            else:
-                await self.notice(preparing.NO_MODEL, preparing.no_model_hint())
         except Failure as failure:
-            await self.state.refresh_status()
-            await self.notice(failure.message, failure.hint, is_error=True)
-        self._show_state()
-
-    async def _choose(self, wanted: str) -> list[Model]:
-        """A model that only the chat remembers may be gone; then the engine's default goes on with it."""
-        try:
-            return await preparing.choose(self.state, wanted)
-        except Failure as failure:
-            if failure.exit_code is not ExitCode.MODEL or not wanted or wanted != self.state.settings.model:
-                raise
-            await self.notice(failure.message, "The chat goes on with another one; ctrl+o chooses.")
-            return await preparing.choose(self.state, "")
+            self.state.archive.failure = failure
 
     @work(group="status", exclusive=True)
     async def _refresh_status(self) -> None:
@@ -210,8 +195,12 @@ class ChatScreen(Screen[None]):
         except (Failure, OSError) as failure:
             self.toast(str(failure))
             return
-        instead = self.state.editing
-        draft = Draft(event.text, instead.materials if instead is not None else (), instead)
+        try:
+            draft = await asyncio.to_thread(draft_of, event.text, self.state.editing)
+        except AttachmentError as bad:
+            self.toast(str(bad))
+            self._prompt.give_back(event.text)
+            return
         self.state.editing = None
         self._in_background(lambda: self._answering.ask(draft))
 
@@ -235,9 +224,9 @@ class ChatScreen(Screen[None]):
     @on(TextArea.Changed)
     def _prompt_changed(self) -> None:
         shown = self._command_hints
-        before = bool(shown.found)
+        before = shown.has_some
         shown.look_at(self._prompt.text, self.size.height // 3)
-        if before != bool(shown.found):
+        if before != shown.has_some:
             self._show_state()
 
     @on(Prompt.TabPressed)
@@ -246,6 +235,16 @@ class ChatScreen(Screen[None]):
             self._prompt.show_text(completion)
         else:
             self._transcript.focus()
+
+    def action_editor(self) -> None:
+        """Go on writing the message in the user's own editor."""
+        try:
+            with self.app.suspend():
+                text = editor.edit(self._prompt.text)
+        except (OSError, SuspendNotSupported) as failure:
+            self.toast(f"No editor: {failure}.")
+            return
+        self._prompt.show_text(text)
 
     @on(Prompt.MessagesWanted)
     def _messages_wanted(self) -> None:
@@ -274,14 +273,13 @@ class ChatScreen(Screen[None]):
         if self.state.editing is not None:
             self.edit(None)
             self._prompt.clear()
+        elif self.state.app_settings.vim and self._prompt.has_focus:
+            self._transcript.focus()
         elif not self._prompt.text and time.monotonic() - self._stopped_at < SECOND_PRESS:
-            self._want("edit", "")
+            self.want("edit", "")
         self._stopped_at = time.monotonic()
 
-    def action_retry(self) -> None:
-        self.retry()
-
-    def retry(self, beside: Turn | None = None) -> None:
+    def action_retry(self, beside: Turn | None = None) -> None:
         """Answer the last question again, or that of a message."""
         if self._answering.is_busy:
             self.toast("An answer is being written; esc stops it.")
@@ -333,10 +331,10 @@ class ChatScreen(Screen[None]):
 
     @on(TranscriptView.Wanted)
     def _wanted(self, event: TranscriptView.Wanted) -> None:
-        self._want(event.what, event.key)
+        self.want(event.what, event.key)
 
     @work(group="want")
-    async def _want(self, what: str, key: str) -> None:
+    async def want(self, what: str, key: str) -> None:
         await self._message_keys.do(what, key)
 
     def action_toggle_thinking(self) -> None:
@@ -351,14 +349,10 @@ class ChatScreen(Screen[None]):
     async def copy(self, what: str, text: str | None = None) -> None:
         """Copy a message, the last `answer`, or its `code`; or write what was copied last to a `file`."""
         if what == "file":
-            self.write_copied()
+            self.toast(self._copier.file())
             return
         call = self._copier.code if what == "code" else self._copier.answer
         self.toast(await call(text or self._answering.shown_text))
-
-    def write_copied(self) -> None:
-        """Write what was copied last to a file."""
-        self.toast(self._copier.file())
 
     def _write_to_terminal(self, sequence: str) -> None:
         driver = self.app._driver

@@ -15,12 +15,13 @@ from fireside.failure import Failure
 from fireside.progress import Prefill
 from fireside.prompt import Material
 from fireside.thinking import Piece
+from fireside.tui.attachments import about_tokens
 from fireside.tui.reply import Loading
 from fireside.tui.screen_text import ScreenText, on_one_line, on_screen
 from fireside.tui.widgets.stream_markdown import StreamMarkdown
 from fireside.tui.widgets.thought import Thought
 from fireside.tui.widgets.waiting import WaitingLine
-from fireside.wording import pack, plural, why
+from fireside.wording import pack, plural, short_count, why
 
 Branch = tuple[int, int] | None
 """Which of how many versions of a message it is; None where there is one."""
@@ -53,7 +54,8 @@ class UserMessage(Static):
 def _of_material(material: Material) -> str:
     """A file that belongs to a message, in a line."""
     lines = plural(material.text.count("\n") + (not material.text.endswith("\n")), "line")
-    return f"{on_one_line(material.name) or 'piped text'} · {lines}"
+    about = short_count(about_tokens(material.text))
+    return f"{on_one_line(material.name) or 'piped text'} · {lines} · ≈{about} tok"
 
 
 def label(branch: tuple[int, int]) -> str:
