@@ -249,6 +249,7 @@ def test_a_pulled_model_is_listed_and_removed(hub: StandInHub, models: Path) -> 
     """By an engine that ran before the model came."""
     try:
         assert NAME.encode() not in fireside("models").out
+        assert b"qwen3-coder-30b-a3b" in fireside("models", "search", "code", "tools").out
         assert pull("-q", f"hf:{REPO}").code == 0
         assert NAME.encode() in fireside("models").out
         hub.answers.append(403)
@@ -451,6 +452,14 @@ def test_a_newer_version_replaces_what_was_pulled(hub: StandInHub, models: Path)
     hub.repos[REPO].commit = "f" * 40
     assert pull("-q", f"hf:{REPO}").code == 0
     assert final(models).read_bytes() == newer
+
+
+def test_a_file_that_was_copied_by_hand_is_known_from_then_on(hub: StandInHub, models: Path) -> None:
+    final(models).parent.mkdir(parents=True)
+    final(models).write_bytes(LAMP)
+    assert b"comparing the checksum" in pull(f"hf:{REPO}").err
+    assert b"comparing the checksum" not in pull(f"hf:{REPO}").err
+    assert hub.sent == 0
 
 
 def test_check_finds_and_mends_damage(hub: StandInHub, models: Path) -> None:

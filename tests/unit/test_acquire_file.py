@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fireside_engine.errors import NoConnection, NoSpace, NotAModel, WrongBytes
+from fireside_engine.errors import NoConnection, NoSpace, NotAModel, Overloaded, WrongBytes
 from fireside_engine.models import acquire_file, disk_space
 from fireside_engine.models.acquire_file import ATTEMPTS, WORTH, fetch
 from fireside_engine.models.hub_file import CutOffError, Digest, HubFile, Reply
@@ -45,6 +45,8 @@ class Server:
     def open(self, begin: int) -> Iterator[Reply]:
         self.asked.append(begin)
         act = self.script.pop(0) if self.script else None
+        if act == "busy":
+            raise CutOffError(Overloaded("It is busy.", retry_after=17))
         if act == "refuse":
             raise CutOffError(NoConnection("It refuses."))
         if act == "shift":
@@ -116,6 +118,11 @@ def test_a_server_that_gives_nothing_is_given_up(tmp_path: Path, pauses: list[fl
     assert len(pauses) == ATTEMPTS - 1
     assert all(0 < pause <= 8 for pause in pauses)
     assert (tmp_path / "x").exists()
+
+
+def test_a_server_that_asks_for_a_pause_gets_it(tmp_path: Path, pauses: list[float]) -> None:
+    fetch(FILE, tmp_path / "x", Server(script=["busy"]).open, Ledger())
+    assert pauses == [17]
 
 
 def test_progress_gives_new_attempts(tmp_path: Path) -> None:

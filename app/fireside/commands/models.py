@@ -14,6 +14,7 @@ from fireside.wire import JsonObject
 from fireside_engine import address
 
 SUBCOMMANDS = {
+    "search": "models_search",
     "fit": "models_fit",
     "show": "models_show",
     "quantize": "models_quantize",
@@ -29,6 +30,7 @@ def main(words: Sequence[str]) -> ExitCode:
         return code
     epilog = (
         "Every .gguf in the models folder is a model named by its file's name; `fireside doctor` says where.\n\n"
+        "fireside models search [WORD…]  models that can be fetched by name\n"
         "fireside models rm NAME         remove a model from this machine\n"
         "fireside models fit [NAME]      what runs well on this machine, and why\n"
         "fireside models show NAME       all about one model\n"

@@ -169,6 +169,8 @@ class Acquirer:
             for part, file in zip(parts, choice.model.files, strict=True):
                 if file.digest is None or digest_of(part, file.digest, self._report.hashed) != file.digest.value:
                     return ""
+            if there == choice.staging.final:
+                choice.staging.adopt()
         return self._name_of(there)
 
     def _present(self, choice: Choice, name: str) -> Acquired:

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from fireside_engine.errors import WrongBytes
+from fireside_engine.errors import Overloaded, WrongBytes
 from fireside_engine.models import disk_space, names
 from fireside_engine.models.gguf_parser import START, check_start
 from fireside_engine.models.hub_file import CutOffError, Digest, Hasher, HubFile, Reply
@@ -25,6 +25,8 @@ WORTH = 64 * 1024
 """Bytes that make an answer worth something."""
 PAUSE = 0.5
 MAX_PAUSE = 8.0
+MAX_WISH = 60.0
+"""Seconds that are waited because the server asks for it."""
 _BLOCK = 4 * 1024 * 1024
 
 Opener = Callable[[int], AbstractContextManager[Reply]]
@@ -101,6 +103,8 @@ def _complete(file: HubFile, digest: Digest, partial: Path, opener: Opener, watc
                     if idle >= ATTEMPTS:
                         raise error.error from error
                     pause = min(MAX_PAUSE, PAUSE * 2.0 ** max(0, idle - 1)) * random.uniform(0.5, 1.0)
+                    if isinstance(error.error, Overloaded):
+                        pause = max(pause, min(MAX_WISH, error.error.details.get("retry_after", 0)))
                     watcher.trouble(error, pause)
                     time.sleep(pause)
             return target.finish()

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from fireside_engine.core.transfer import Meter
 from fireside_engine.models.hub_file import CutOffError
+from fireside_engine.models.names import readable_bytes
 
 Stage = Literal["looking", "waiting", "downloading", "checking"]
 INTERVAL = 0.2
@@ -73,6 +74,7 @@ class Reporter:
         self._what = ""
         self._note = ""
         self._reported = float("-inf")
+        self._read_again = 0
         self.fetched_bytes = 0
         """That came over the network, thrown away ones too."""
 
@@ -101,8 +103,13 @@ class Reporter:
     # As a watcher of acquire_file.fetch:
 
     def hashed(self, count: int) -> None:
-        if self._meter and self._stage == "checking":
-            self._meter.add(count, self._clock())
+        if self._stage == "checking":
+            if self._meter:
+                self._meter.add(count, self._clock())
+        else:
+            # They count as done already; reading them again takes a while all the same.
+            self._read_again += count
+            self._note = f"comparing what was fetched before, {readable_bytes(self._read_again)} so far"
         self._tell()
 
     def fetched(self, count: int) -> None:

@@ -127,6 +127,10 @@ class Staging:
             and all(_size(self.final.with_name(file.name)) == file.size for file in self.model.files)
         )
 
+    def adopt(self) -> None:
+        """The file at its place was compared: from now on it is known to be this download."""
+        write_private(_origin_path(self.final), json.dumps(self._origin, indent=1))
+
     def require_free(self) -> None:
         """Raises InvalidRequest when something that is not ours lies where the model would."""
         if self.final.exists() and read_origin(self.final) is None:

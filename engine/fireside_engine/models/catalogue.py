@@ -20,6 +20,7 @@ from fireside_engine.models import configuration, names
 from fireside_engine.models.catalogue_schema import (
     FILE_NAME,
     QUANT,
+    CatalogueFile,
     HubSource,
     Model,
     PackageSource,
@@ -77,6 +78,11 @@ class Catalogue:
         self._foreign: tuple[Foreign, ...] = ()
         self._look_again = float("-inf")
         self._toml = load_catalogue(packaged, user_file)
+
+    @property
+    def toml(self) -> CatalogueFile:
+        """What models.toml says, the user's own laid over it."""
+        return self._toml
 
     def refresh(self) -> None:
         """Read models.toml and broken files anew. Raises InvalidRequest when it is malformed, and keeps what it had."""

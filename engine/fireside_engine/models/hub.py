@@ -173,7 +173,7 @@ def _of_status(response: httpx2.Response, repo: str) -> FiresideError:
         return Overloaded(
             "The hub takes no more requests from this address for now.",
             hint="Wait some minutes, or give a token (HF_TOKEN): with one, more are allowed.",
-            retry_after=int(wait) if wait.isdigit() else 300,
+            retry_after=int(wait) if wait.isdigit() else 10,
         )
     return NoConnection(f"The hub answers with an error ({status}).", hint="Try again later: what was fetched is kept.")
 

@@ -62,6 +62,7 @@ def create_app(engine: Engine, access: Access, stop: Callable[[], None]) -> Star
             Route("/fireside/register", management.register, methods=["POST"]),
             Route("/fireside/load", management.load, methods=["POST"]),
             Route("/fireside/unload", management.unload, methods=["POST"]),
+            Route("/fireside/catalogue", models.known),
             Route("/fireside/remove", removing.remove, methods=["POST"]),
             Route("/fireside/fit", fitting.fit, methods=["POST"]),
             Route("/fireside/quantize", workshop.quantize, methods=["POST"]),

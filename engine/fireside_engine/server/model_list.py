@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import asdict
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from fireside_engine.models.catalogue import Entry
+from fireside_engine.models.known import list_known
 from fireside_engine.server.engine import Engine
 from fireside_engine.server.responses import json_response
 from fireside_engine.worker.protocol import ModelInfo
@@ -31,6 +34,12 @@ class ModelList:
         """Raises ModelNotFound."""
         route = await self._engine.names.find(request.path_params["name"])
         return json_response(self._model(route.entry))
+
+    async def known(self, request: Request) -> Response:
+        """What models.toml knows, installed or not; `query` are words that all must be there."""
+        query = request.query_params.get("query", "")[:256]
+        found = await asyncio.to_thread(list_known, self._engine.names.catalogue, query)
+        return json_response({"models": [asdict(model) for model in found]})
 
     def _model(self, entry: Entry) -> dict[str, Any]:
         ready = [resident for resident in self._engine.supervisor.of_file(entry.path) if resident.state == "ready"]
