@@ -19,11 +19,22 @@ TYPES = {
 Tensors = list[tuple[str, str, list[int]]]
 
 
-def write(path: Path, architecture: str, settings: Mapping[str, object], tensors: Tensors, vocabulary: int) -> None:
+FILE_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q8_0": 7, "q4_K": 15, "q5_K": 17, "q6_K": 18}
+
+
+def write(
+    path: Path,
+    architecture: str,
+    settings: Mapping[str, object],
+    tensors: Tensors,
+    vocabulary: int,
+    *,
+    quant: str = "q4_K",
+) -> None:
     own = {f"{architecture}.{name}": value for name, value in settings.items()}
     metadata = {
         "general.architecture": architecture,
-        "general.file_type": 15,
+        "general.file_type": FILE_TYPES[quant],
         f"{architecture}.vocab_size": vocabulary,
         **own,
         "tokenizer.ggml.model": "no_vocab",
@@ -94,7 +105,7 @@ def llama(path: Path, *, q: str = "q4_K", qo: str = "q6_K") -> None:
     for i in range(32):
         tensors += attention(f"blk.{i}.", d, heads, kv, d // heads, q, qo, norms=False)
         tensors += feed_forward(f"blk.{i}.", d, ff, q, qo)
-    write(path, "llama", settings, tensors, vocabulary)
+    write(path, "llama", settings, tensors, vocabulary, quant=q)
 
 
 def qwen3_moe(path: Path) -> None:

@@ -163,7 +163,8 @@ class Fitting:
 def assess_model(
     planner: FitPlanner, subjects: Sequence[tuple[Entry, Subject]], machine: Machine, wish: Wish, runs: DryRuns
 ) -> dict[str, Any]:
-    """The quantizations of one model: a row for each, the pick among them, and why."""
+    """The quantizations of one model: a row for each, the best first, the pick among them, and why."""
+    subjects = sorted(subjects, key=lambda pair: (pair[1].candidate.quality.kld, -pair[1].candidate.size))
     rows = [planner.assess(subject, machine, wish, runs) for _, subject in subjects]
     choice = fit.choose(rows, wish)
     described = []

@@ -150,7 +150,8 @@ class FitPlanner:
             load = _load(grant, info, info.memory)
             self.book.keep_load(subject.candidate.file, load, settled=False)
             real, promised = load.actual_devices, load.predicted_devices
-            if info.step_ms > 0:
+            # Much else goes on while a model loads, so this counts only where nothing better is known.
+            if info.step_ms > 0 and subject.candidate.file not in self.book.learned.book.files:
                 self._learn(subject, grant.setup, info.step_ms / 1e3, 48)
             drift = abs(real - promised)
             if promised and drift > max(DRIFT * promised, DRIFT_BYTES):
