@@ -10,7 +10,7 @@ import contextlib
 import json
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, cast
 
 from fireside.exit_codes import ExitCode
@@ -79,6 +79,19 @@ class Pull:
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         hint = "\n".join(["What it fetched is kept: the same command continues.", *said.splitlines()])
         return Failure(f"The process that fetches ended ({how}).", ExitCode.FAILED, hint=hint, code="pull_died")
+
+
+def peek(target: str, status: Callable[[str], None]) -> JsonObject:
+    """What `/fireside/fit` has to know of a model that is not here: its header, and what else its repository has.
+
+    Raises Failure.
+    """
+    status(f"asking the hub about {target}")
+    with Pull(target, peek=True) as pull:
+        for event in pull.events():
+            if event["event"] == "peeked":
+                return {"header": event["header"], "files": [file for file in event["models"] if file["quant"]]}
+    raise Failure(f"The hub says nothing of {target}.", ExitCode.MODEL)
 
 
 def describe(event: JsonObject) -> str:

@@ -19,6 +19,7 @@ from fireside_engine import address
 from fireside_engine.models.gguf import read_header
 from gguf_writer import Tensor, gguf, settings, write_split
 from stand_in_hub import TOKEN, StandInHub
+from tiny_models import write_llama
 
 REPO = "nobody/Lamp-7B-GGUF"
 NAME = "Lamp-7B-Q4_K_M"
@@ -99,6 +100,17 @@ def test_an_unconfirmed_source_is_said_so(hub: StandInHub, models: Path) -> None
     assert b"Not all about it could be confirmed" in pull("--dry-run", "qwen3.8-27b").out
     done = pull("qwen3.8-27b")
     assert (done.code, b"Not all about it could be confirmed, so check its licence" in done.err) == (0, True)
+
+
+def test_fit_fetches_what_runs_best_here(hub: StandInHub, models: Path, tmp_path: Path) -> None:
+    lamp = write_llama(tmp_path / "lamp.gguf").read_bytes()
+    hub.add("nobody/Tiny-GGUF", {"Tiny-Q2_K.gguf": lamp, "Tiny-Q6_K.gguf": lamp + bytes(32), "mmproj-F16.gguf": lamp})
+    try:
+        done = pull("--fit", "hf:nobody/Tiny-GGUF")
+        assert (done.code, done.out) == (0, b"Tiny-Q6_K\n"), done.err
+    finally:
+        fireside("stop")
+    assert pull("--fit", "--quant", "Q2_K", "hf:nobody/Tiny-GGUF").code == 2
 
 
 def test_a_name_of_models_toml_finds_its_repository(hub: StandInHub, models: Path) -> None:

@@ -9,9 +9,8 @@ from fireside import engine_process, table
 from fireside.arguments import Parser, count, positive
 from fireside.client import EngineClient
 from fireside.exit_codes import ExitCode
-from fireside.failure import Failure
 from fireside.models import ModelChoice
-from fireside.pulling import Pull
+from fireside.pulling import peek
 from fireside.sanitize import clean_line
 from fireside.terminal import Narrator, Output, to_json_line
 from fireside.wire import EngineFailure, JsonObject
@@ -65,12 +64,7 @@ def _subject(word: str | None, client: EngineClient, narrator: Narrator) -> Json
         except EngineFailure as failure:
             if "not installed" not in failure.message:
                 raise
-    narrator.status(f"asking the hub about {clean_line(word)}")
-    with Pull(word, peek=True) as pull:
-        for event in pull.events():
-            if event["event"] == "peeked":
-                return {"header": event["header"], "files": [file for file in event["models"] if file["quant"]]}
-    raise Failure(f"The hub says nothing of {word}.", ExitCode.MODEL)
+    return peek(word, narrator.status)
 
 
 def render(found: JsonObject) -> str:

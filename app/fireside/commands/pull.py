@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from fireside import table
+from fireside import engine_process, table
 from fireside.arguments import Parser, usage_error
+from fireside.client import EngineClient
 from fireside.exit_codes import ExitCode
 from fireside.failure import Failure
-from fireside.pulling import Pull, describe
+from fireside.pulling import Pull, describe, peek
 from fireside.sanitize import clean, clean_line
 from fireside.terminal import Narrator, Output, to_json_line
 from fireside.wire import JsonObject
@@ -32,6 +33,7 @@ def main(words: Sequence[str]) -> ExitCode:
     parser = Parser("pull", "Fetch a model. Its name is written to standard output.", _EPILOG)
     parser.add_argument("model", metavar="MODEL", help="what to fetch")
     parser.add_argument("--quant", default="", metavar="QUANT", help="the quantization, e.g. Q4_K_M")
+    parser.add_argument("--fit", action="store_true", help="the quantization that runs best here, or none at all")
     parser.add_argument("--dry-run", action="store_true", help="show what would be fetched, and what else there is")
     parser.add_argument("--check", action="store_true", help="compare the checksum of a file that is there already")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no remarks")
@@ -39,8 +41,11 @@ def main(words: Sequence[str]) -> ExitCode:
     args = parser.read(words)
     if args.dry_run and args.check:
         raise usage_error("Give --dry-run or --check, not both.")
+    if args.fit and args.quant:
+        raise usage_error("Give --fit or --quant, not both.")
     narrator = Narrator(quiet=args.quiet)
-    with Pull(args.model, quant=args.quant, check=args.check, dry_run=args.dry_run) as pull:
+    quant = _fitting(args.model, narrator) if args.fit else args.quant
+    with Pull(args.model, quant=quant, check=args.check, dry_run=args.dry_run) as pull:
         try:
             outcome = _follow(pull, narrator)
         except KeyboardInterrupt:
@@ -57,6 +62,24 @@ def main(words: Sequence[str]) -> ExitCode:
         Output().write(f"{clean_line(outcome['name'])}\n")
         narrator.note(render_outcome(outcome))
     return ExitCode.OK
+
+
+def _fitting(model: str, narrator: Narrator) -> str:
+    """The quantization that the engine picks for this machine, from a header alone. Raises Failure when none fits."""
+    try:
+        peeked = peek(model, narrator.status)
+        client = EngineClient(engine_process.connect(status=narrator.status, note=narrator.note))
+        narrator.status("looking at this machine")
+        (found,) = client.post("/fireside/fit", peeked)["models"]
+    finally:
+        narrator.clear()
+    picked = next((row for row in found["rows"] if row["picked"]), None)
+    if picked is None:
+        hint = f"`fireside models fit {model}` shows why; --quant fetches one all the same."
+        raise Failure(f"No quantization of {model} fits this machine.", ExitCode.MODEL, hint=hint, code="does_not_fit")
+    narrator.note(found["reason"])
+    # By the name of the file: what its header calls the quantization may be another word.
+    return next(str(file["quant"]) for file in peeked["files"] if file["stem"] == picked["name"])
 
 
 def _follow(pull: Pull, narrator: Narrator) -> JsonObject:
