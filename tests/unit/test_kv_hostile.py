@@ -104,11 +104,10 @@ def test_a_record_that_is_no_block_is_refused(change: dict[str, object]) -> None
         Record(**(good | change))  # type: ignore[arg-type]
 
 
-def test_names_that_do_not_fit_the_header_are_refused() -> None:
-    with pytest.raises(ValueError):
-        Owner("t" * 129)
-    with pytest.raises(ValueError):
-        Owner("t", "é" * 257)
+@pytest.mark.parametrize("owner", [Owner("t" * 129), Owner("t", "é" * 257)])
+def test_names_that_do_not_fit_the_header_are_refused(owner: Owner) -> None:
+    with pytest.raises(ValueError, match="bytes"):
+        Record(Kind.ROWS, ROOT, ROOT, 0, (1,), b"", owner)
 
 
 def test_no_single_bit_of_a_header_can_change_unnoticed() -> None:
@@ -329,6 +328,29 @@ def test_an_index_that_breaks_again_and_again_is_not_made_forever(store: Store, 
     for _ in range(2):
         put(store, text(300))
     assert restored(store, text(300)) == 300
+
+
+def test_an_old_index_that_cannot_be_removed_is_not_used_on(
+    store: Store, disk: FaultyDisk, clock: Clock, tmp_path: Path
+) -> None:
+    """A new one beside the broken old one left every process that had the old one open with it, for good."""
+    put(store, text(300))
+    other = Store(tmp_path / "kv", budget=1 << 30)
+    assert restored(other, text(300)) == 300
+    old = index_file(tmp_path / "kv")
+    old.write_bytes(b"noise" * 5000)
+    disk.plan = lambda operation, path: always(errno.EIO)(operation, path) if path == old else None
+    restored(store, text(300))
+    assert store.tier.index.wait(10)
+    restored(other, text(300))
+    assert other.tier.index.wait(10)
+    assert restored(other, text(300)) == 300
+    disk.plan = None
+    clock.now += PAUSE
+    restored(store, text(300))
+    assert store.tier.index.wait(10)
+    assert restored(store, text(300)) == 300
+    other.close()
 
 
 def test_two_stores_of_one_directory_follow_each_other(tmp_path: Path) -> None:

@@ -147,6 +147,7 @@ class Index:
             if isinstance(error, sqlite3.ProgrammingError):
                 raise
             log.warning("the index of the KV cache is broken and is made again: %s", error)
+            slot.close()
             self._begin_rebuild(slot.path)
             raise Unavailable("the index is being made") from error
 
@@ -208,9 +209,10 @@ class Index:
                 return
             before = [name for name in self._disk.names(self._layout.directory) if name.startswith("index-")]
             number = max((_generation(name)[0] for name in before), default=0) + 1
-            self._disk.rename(path, self._layout.directory / f"index-{number:06d}-{secrets.token_hex(4)}.sqlite")
+            # The old one goes first: whoever has it open finds out by its absence, and there are never two.
             for name in before:
                 self._disk.remove(self._layout.directory / name)
+            self._disk.rename(path, self._layout.directory / f"index-{number:06d}-{secrets.token_hex(4)}.sqlite")
         finally:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
