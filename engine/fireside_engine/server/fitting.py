@@ -19,6 +19,7 @@ from fireside_engine.core.fit import Choice, Row, Wish
 from fireside_engine.core.machine import Machine, Pool
 from fireside_engine.core.quality import class_quality
 from fireside_engine.core.refusal import Refusal
+from fireside_engine.core.speed import FILLED, Book, predict
 from fireside_engine.models import names
 from fireside_engine.models.catalogue import Entry
 from fireside_engine.server.dry_runs import DryRuns
@@ -173,7 +174,10 @@ def assess_model(
         if row.plan is None:
             others = [other for _, other in subjects if other is not subject]
             refusal = planner.refusal(subject, others, machine, wish, runs, row)
-        described.append(row_json(entry.name, entry.path, row, refusal, choice))
+        told = row_json(entry.name, entry.path, row, refusal, choice)
+        if row.plan is not None:
+            told["plan"]["speeds"] = _speeds(row, machine, planner.book.learned.book)
+        described.append(told)
     first = subjects[0][1].candidate if subjects else None
     return {
         "model": _base_name([entry for entry, _ in subjects]),
@@ -185,6 +189,20 @@ def assess_model(
         "pick": choice.pick.candidate.name if choice.pick is not None else None,
         "reason": choice.reason,
         "rows": described,
+    }
+
+
+def _speeds(row: Row, machine: Machine, book: Book) -> dict[str, float]:
+    """Tokens a second by the length of the conversation so far."""
+    candidate, plan = row.candidate, row.plan
+    if plan is None:
+        return {}
+    setup = plan.setup
+    return {
+        str(filled): predict(
+            candidate.shape, setup, candidate.quant, candidate.file, machine, book, filled
+        ).tokens_per_second
+        for filled in sorted({min(n, setup.n_ctx) for n in (100, FILLED, setup.n_ctx // 2, setup.n_ctx)})
     }
 
 
