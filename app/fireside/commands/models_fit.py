@@ -101,6 +101,11 @@ def headline(model: JsonObject) -> str:
     return f"{model['model']}: {model['architecture']}, {size}, trained for {model['n_ctx_train']:,} tokens"
 
 
+def _rate(plan: JsonObject) -> str:
+    rate = plan["tokens_per_second"]
+    return f"{rate:.{1 if rate < 10 else 0}f} ±{rate * plan['margin']:.{1 if rate < 10 else 0}f}"
+
+
 def _row(row: JsonObject) -> list[str]:
     plan, quality = row["plan"], row["quality"]
     sums = {kind: sum(part[kind] for part in row["memory"]) for kind in ("weights", "kv", "compute", "outputs")}
@@ -118,7 +123,7 @@ def _row(row: JsonObject) -> list[str]:
         table.size(sums["kv"]),
         table.size(sums["compute"] + sums["outputs"]),
         table.size(total) + ("" if row["exact"] else " ~"),
-        f"{plan['tokens_per_second']:.0f} ±{plan['tokens_per_second'] * plan['margin']:.0f}" if plan else "-",
+        _rate(plan) if plan else "-",
     ]
     if row["fits"]:
         cells.append(f"yes, but {row['against']}" if row["against"] else "yes")
