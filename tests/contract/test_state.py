@@ -428,6 +428,38 @@ def _structure(access: StateAccess, state: bytes, n: int) -> list[int]:
     return [int(i) for i in np.flatnonzero(~values)]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_what_llama_cpp_itself_refuses_or_loses_leaves_an_empty_slot(
+    make: Callable[..., Setup], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n = 300
+    s = make(name)
+    prefill(s.context, 0, random_tokens(s.model, n))
+    kept = s.taken(0, n)
+    write = StateAccess._write
+
+    def refused(access: StateAccess, slot: int, data: layouts.Bytes, flags: int) -> bool:
+        return write(access, slot, data[:-1], flags)
+
+    def lost(access: StateAccess, slot: int, data: layouts.Bytes, flags: int) -> bool:
+        done = write(access, slot, data, flags)
+        api.llama_memory_seq_rm(s.context.memory, slot, -1 if flags == 0 else 0, -1)
+        return done
+
+    for fault in (refused, lost):
+        monkeypatch.setattr(StateAccess, "_write", fault)
+        assert not s.state.restore(1, *kept, n)
+        assert s.held(1) == 0
+        # Rows alone would not show in the positions above.
+        assert layouts.locate(s.state._read(1, 0), layouts.HEAD, s.state._layout.rows or _NOTHING, 3) is None
+        assert not s.state.copy(0, 1, n)
+        monkeypatch.undo()
+        assert s.state.restore(1, *kept, n)
+
+
+_NOTHING = layouts.Cache(0, (), ())
+
+
 def test_a_layout_that_is_not_understood(make: Callable[..., Setup], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layouts, "find", lambda *_: None)
     s = make("llama")

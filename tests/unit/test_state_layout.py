@@ -123,6 +123,14 @@ def test_columns_of_v_are_not_understood() -> None:
     assert layouts.locate(array(part), HEAD, cache, 1) is not None
 
 
+def test_cells_in_two_streams_are_not_understood() -> None:
+    """A sequence lies in one stream."""
+    cache = Cache(0, (Section(1, 8),), ())
+    whole, _ = states(Layout(cache, None, None), 3, 2, 0)
+    assert layouts.locate(array(whole), HEAD, cache, 2) is not None
+    assert layouts.locate(array(whole[:-4] + struct.pack("<I", 1)), HEAD, cache, 2) is None
+
+
 @given(caches(0) | caches(12), st.integers(1, 9), places, st.data())
 def test_rows_cut_and_put_together_are_the_state_again(
     cache: Cache, n: int, place: tuple[int, int], data: st.DataObject

@@ -310,7 +310,6 @@ class StateAccess:
         layouts.spread(cache, window, placed, window.cells["position"] % size)
         data[placed.end :] = recurrent
         if not self._write(slot, data, _PARTIAL):
-            self._context.trim(slot, 0)
             return False
         if n >= size:
             api.llama_memory_seq_rm(self._context.memory, slot, n - size, n - size + 1)
