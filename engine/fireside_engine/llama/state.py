@@ -58,6 +58,7 @@ class StateAccess:
         self._ring = self._ring_size()
         found = self._probe()
         self._layout = found if isinstance(found, Layout) else Layout(None, None, None)
+        self._buffer.largest = self._size_of(context.n_ctx)
         self.why = "" if isinstance(found, Layout) else found
         self.memory_class = MemoryClass.OPAQUE if self.why else class_of(self._layout)
 
@@ -84,7 +85,7 @@ class StateAccess:
     @property
     def resident(self) -> int:
         """Bytes kept for the next cut or restore."""
-        return self._buffer.size
+        return self._buffer.touched
 
     def release(self) -> None:
         """Give back the memory that is kept between calls; for when nothing was cut for a while."""
@@ -214,6 +215,12 @@ class StateAccess:
         if found.window is not None and not self._context.n_swa:
             return "it has windows of unknown length"
         return found
+
+    def _size_of(self, n: int) -> int:
+        """Bytes of the state of a sequence of `n` tokens, at most."""
+        rows, window, recurrent = self._layout.rows, self._layout.window, self._layout.recurrent
+        size = HEAD + (rows.size(n, self._n_slots) if rows else 0) + (recurrent.size if recurrent else 0)
+        return size + (window.size(min(n, self._context.n_swa), self._n_slots) if window else 0)
 
     def _ring_size(self) -> int | None:
         """Cells of a slot's window (llama-kv-cache-iswa.cpp); None where windows keep every token."""
