@@ -180,7 +180,13 @@ class Answer:
             predicted_ms=max(0.001, now - (self.first or now)) * 1e3,
         )
         note("finish", self.request.id)
-        say(protocol.Happened(Finished(self.request.id, reason, self.n_prompt, timings, exact=True)))
+        say(
+            protocol.Happened(
+                Finished(
+                    self.request.id, reason, self.n_prompt, timings, exact=True, stop_string=self.told.get("stopped")
+                )
+            )
+        )
 
 
 silence = threading.Event()

@@ -14,13 +14,10 @@ from fireside_engine import errors
 from fireside_engine.server import responses
 from fireside_engine.server.activity import CountRequests
 from fireside_engine.server.cache import Cache
+from fireside_engine.server.dialects import dialect_routes
 from fireside_engine.server.engine import Engine
 from fireside_engine.server.fitting import Fitting
-from fireside_engine.server.llamacpp_routes import LlamaCpp
 from fireside_engine.server.manage import Management
-from fireside_engine.server.model_list import ModelList
-from fireside_engine.server.openai_chat import ChatCompletions
-from fireside_engine.server.openai_completions import Completions
 from fireside_engine.server.removing import Removing
 from fireside_engine.server.security import Access, Gate
 from fireside_engine.server.workshop import Workshop
@@ -28,10 +25,6 @@ from fireside_engine.server.workshop import Workshop
 
 def create_app(engine: Engine, access: Access, stop: Callable[[], None]) -> Starlette:
     """`stop` is called when the owner asks the engine to leave."""
-    chat = ChatCompletions(engine)
-    completions = Completions(engine)
-    llamacpp = LlamaCpp(engine)
-    models = ModelList(engine)
     removing = Removing(engine)
     fitting = Fitting(engine)
     workshop = Workshop(engine)
@@ -41,22 +34,7 @@ def create_app(engine: Engine, access: Access, stop: Callable[[], None]) -> Star
         routes=[
             Route("/", root),
             Route("/health", health),
-            Route("/v1/models", models.all),
-            Route("/v1/models/{name:path}", models.one),
-            Route("/models", models.all),
-            Route("/models/{name:path}", models.one),
-            Route("/v1/chat/completions", chat.respond, methods=["POST"]),
-            Route("/chat/completions", chat.respond, methods=["POST"]),
-            Route("/v1/completions", completions.respond, methods=["POST"]),
-            Route("/completions", completions.respond, methods=["POST"]),
-            Route("/completion", llamacpp.completion, methods=["POST"]),
-            Route("/infill", llamacpp.infill, methods=["POST"]),
-            Route("/tokenize", llamacpp.tokenize, methods=["POST"]),
-            Route("/detokenize", llamacpp.detokenize, methods=["POST"]),
-            Route("/apply-template", llamacpp.apply_template, methods=["POST"]),
-            Route("/props", llamacpp.props),
-            Route("/slots", llamacpp.slots),
-            Route("/metrics", llamacpp.metrics),
+            *dialect_routes(engine),
             Route("/fireside/hello", management.hello),
             Route("/fireside/status", management.status),
             Route("/fireside/register", management.register, methods=["POST"]),
@@ -94,7 +72,8 @@ def create_app(engine: Engine, access: Access, stop: Callable[[], None]) -> Star
 
 
 async def root(_request: Request) -> Response:
-    return PlainTextResponse("fireside is running")
+    # Clients of Ollama compare these very words.
+    return PlainTextResponse("Ollama is running")
 
 
 async def health(_request: Request) -> Response:

@@ -46,8 +46,11 @@ class Voice(Protocol):
 
     headers: list[Header]
     """Of a stream."""
-    ping: bytes
-    """Said while there is nothing to say; empty where the dialect has no such word."""
+
+    @property
+    def ping(self) -> bytes:
+        """Said while there is nothing to say."""
+        ...
 
     def begin(self) -> bytes:
         """First words of a stream."""

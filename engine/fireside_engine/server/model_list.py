@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import Request
@@ -28,7 +29,10 @@ class ModelList:
     async def all(self, _request: Request) -> Response:
         entries = await self._engine.names.entries()
         usable = [entry for entry in entries if "error" not in entry.details]
-        return json_response({"object": "list", "data": [self._model(entry) for entry in usable]})
+        data = [self._model(entry) for entry in usable]
+        ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {"first_id": None, "last_id": None}
+        # Anthropic's SDK reads the same path; one body serves both.
+        return json_response({"object": "list", "data": data, "has_more": False, **ends})
 
     async def one(self, request: Request) -> Response:
         """Raises ModelNotFound."""
@@ -52,6 +56,11 @@ class ModelList:
             "object": "model",
             "created": _created(entry),
             "owned_by": "fireside",
+            "type": "model",
+            "display_name": entry.name,
+            "created_at": datetime.fromtimestamp(_created(entry), UTC).isoformat().replace("+00:00", "Z"),
+            # Editors look for the limit under this name.
+            "context_length": meta.get("n_ctx") or meta.get("n_ctx_train"),
             "meta": meta,
             "fireside": {"loaded": bool(ready), "source": entry.source},
         }

@@ -225,14 +225,16 @@ def parse(kind: type[Model], body: bytes) -> Model:
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        raise _explain(error) from None
+        raise explain(error) from None
 
 
-def _explain(error: ValidationError) -> errors.InvalidRequest:
+def explain(error: ValidationError, before: str = "") -> errors.InvalidRequest:
+    """The first thing wrong, with `before` in front of the field's name."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     path = ""
     for step in first["loc"]:
         path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
+    path = before + path
     why = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if first["type"] == "missing":
         why = "is missing"

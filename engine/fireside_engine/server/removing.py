@@ -38,7 +38,11 @@ class Removing:
         if body.unfinished:
             removed, busy = await asyncio.to_thread(remove_unfinished, self._engine.names.models_dir)
             return json_response({"removed": [asdict(one) for one in removed], "busy": busy})
-        entry = await self._engine.names.known_exactly(body.model)
+        return await self.remove_named(body.model)
+
+    async def remove_named(self, name: str) -> Response:
+        """Raises as `remove` does."""
+        entry = await self._engine.names.known_exactly(name)
         user = UserCatalogue(address.config_dir() / FILE_NAME)
         catalogue = self._engine.names.catalogue
         await asyncio.to_thread(require_removable, entry, catalogue, user)

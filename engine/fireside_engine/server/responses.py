@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from fireside_engine import errors
+from fireside_engine.server.dialect_errors import anthropic_body, dialect_of, ollama_body
 
 _RESERVED = ("message", "type", "code", "hint")
 
@@ -54,7 +55,8 @@ def error_body(error: errors.FiresideError) -> dict[str, Any]:
     return {"error": body}
 
 
-def error_response(error: errors.FiresideError) -> Response:
+def error_response(error: errors.FiresideError, path: str = "") -> Response:
+    """In the shape of the path's dialect."""
     headers = {}
     if "retry_after" in error.details:
         headers["retry-after"] = str(error.details["retry_after"])
@@ -63,29 +65,38 @@ def error_response(error: errors.FiresideError) -> Response:
         headers["x-should-retry"] = "false"
     if isinstance(error, errors.Unauthorized):
         headers["www-authenticate"] = "Bearer"
-    return json_response(error_body(error), error.status, headers)
+    return json_response(_SHAPES[dialect_of(path)](error), error.status, headers)
 
 
-async def on_fireside_error(_request: Request, error: Exception) -> Response:
+_SHAPES = {"anthropic": anthropic_body, "ollama": ollama_body, "openai": error_body}
+
+
+async def on_fireside_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.FiresideError)  # noqa: S101 - registered for this class
-    return error_response(error)
+    return error_response(error, request.url.path)
 
 
 async def on_unknown_path(request: Request, _error: Exception) -> Response:
     """Clients find out what a server can do by what is missing."""
     message = f"There is no {request.url.path} here."
-    return _plain(404, "not_found_error", "not_found", message)
+    return _plain(request, 404, "not_found_error", "not_found", message)
 
 
 async def on_wrong_method(request: Request, _error: Exception) -> Response:
     message = f"{request.url.path} does not take {request.method}."
-    return _plain(405, "invalid_request_error", "method_not_allowed", message)
+    return _plain(request, 405, "invalid_request_error", "method_not_allowed", message)
 
 
-async def on_defect(_request: Request, _error: Exception) -> Response:
+async def on_defect(request: Request, _error: Exception) -> Response:
     """The traceback goes to the log, never to the client."""
-    return error_response(errors.InternalError("The engine failed on this request.", hint="Its log tells more."))
+    error = errors.InternalError("The engine failed on this request.", hint="Its log tells more.")
+    return error_response(error, request.url.path)
 
 
-def _plain(status: int, kind: str, code: str, message: str) -> Response:
+def _plain(request: Request, status: int, kind: str, code: str, message: str) -> Response:
+    match dialect_of(request.url.path):
+        case "anthropic":
+            return json_response({"type": "error", "error": {"type": kind, "message": message}}, status)
+        case "ollama":
+            return json_response({"error": message}, status)
     return json_response({"error": {"message": message, "type": kind, "code": code, "hint": ""}}, status)

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fireside_engine import errors
 from fireside_engine.server.responses import error_response
 from fireside_engine.server.settings import Settings
-from fireside_engine.server.tenants import OWNER, SCOPE, ApiKey, tenant_of
+from fireside_engine.server.tenants import MANAGER, OWNER, SCOPE, ApiKey, tenant_of
 
 OPEN = frozenset({"/health", "/fireside/hello"})
 """Answered without any key: a client that has none yet finds out with them that the engine is here."""
@@ -81,9 +81,10 @@ class Gate:
                 await _preflight(headers)(scope, receive, _with_cors(send, origin))
                 return
             scope[SCOPE] = self._check_key(scope["path"], headers)
+            scope[MANAGER] = tenant_of(_given_key(headers), (), self._access.token) == OWNER
             await self._check_length(headers, receive)
         except errors.FiresideError as error:
-            await error_response(error)(scope, receive, send)
+            await error_response(error, scope["path"])(scope, receive, send)
             return
         await self._app(scope, receive, send if origin is None else _with_cors(send, origin))
 

@@ -13,9 +13,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fireside_engine import errors
+
 OWNER = ""
 SCOPE = "fireside.tenant"
 """Where the gate leaves the tenant in the ASGI scope."""
+
+MANAGER = "fireside.manager"
+"""Where the gate leaves whether the owner's token was shown: only that may change what lies on the disk."""
 
 MOST_KEYS = 64
 _LONGEST = 512
@@ -55,6 +60,13 @@ def tenant_in(scope: Mapping[str, Any]) -> str:
     """Whose request this is, as the gate found out. Raises KeyError for a scope that passed no gate."""
     tenant: str = scope[SCOPE]
     return tenant
+
+
+def require_manager(scope: Mapping[str, Any], what: str) -> None:
+    """Raises Forbidden where the owner's token was not shown."""
+    if not scope[MANAGER]:
+        hint = "Use the command line, or send the token of the runtime directory as the API key."
+        raise errors.Forbidden(f"Only the owner may {what}.", hint=hint)
 
 
 def _tenant(secret: str) -> str:
