@@ -18,6 +18,7 @@ from fireside_engine.server.dialects import dialect_routes
 from fireside_engine.server.engine import Engine
 from fireside_engine.server.fitting import Fitting
 from fireside_engine.server.manage import Management
+from fireside_engine.server.model_list import ModelList
 from fireside_engine.server.removing import Removing
 from fireside_engine.server.security import Access, Gate
 from fireside_engine.server.workshop import Workshop
@@ -40,7 +41,7 @@ def create_app(engine: Engine, access: Access, stop: Callable[[], None]) -> Star
             Route("/fireside/register", management.register, methods=["POST"]),
             Route("/fireside/load", management.load, methods=["POST"]),
             Route("/fireside/unload", management.unload, methods=["POST"]),
-            Route("/fireside/catalogue", models.known),
+            Route("/fireside/catalogue", ModelList(engine).known),
             Route("/fireside/remove", removing.remove, methods=["POST"]),
             Route("/fireside/fit", fitting.fit, methods=["POST"]),
             Route("/fireside/quantize", workshop.quantize, methods=["POST"]),
