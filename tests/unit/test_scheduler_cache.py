@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fireside_engine.core.blocks import BLOCK
 from fireside_engine.core.events import Delta, Event, Failed, Finished, FinishReason, Started
 from fireside_engine.core.owner import Owner
-from fireside_engine.core.prefix import Fetch
+from fireside_engine.core.prefix import Fetch, Offer
 from fireside_engine.core.rules import Rules, Trimming
 from fireside_engine.core.saving import Saves
 from fireside_engine.core.scheduler import Scheduler
@@ -51,6 +51,7 @@ class Engine:
     disk: dict[bytes, list[tuple[list[int], int, bool]]] = field(default_factory=dict)
     corrupt: bool = False
     unreadable: bool = False
+    seconds_per_token: float = 0.0
     readable: int = 10**9
     """Tokens up to the first bad block."""
 
@@ -78,10 +79,14 @@ class Engine:
             limit,
             scope=scope,
             owner=None if owner is None else Owner(conversation=owner),
-            offer=self.runner.offer(scope, prompt, checkpoints=self.rules.saves.checkpoints),
+            offer=self._offer(scope, prompt),
         )
         self.events[name] = []
         self.scheduler.submit(sequence)
+
+    def _offer(self, scope: bytes, prompt: list[int]) -> Offer | None:
+        offer = self.runner.offer(scope, prompt, checkpoints=self.rules.saves.checkpoints)
+        return replace(offer, seconds_per_token=self.seconds_per_token) if offer is not None else None
 
     def turn(self, *, disk: bool = True) -> bool:
         """One step; False when nothing is left to do. `disk` False: the disk takes its time."""
@@ -218,6 +223,36 @@ def test_a_slot_lends_its_prefix_to_another_conversation() -> None:
     assert any(step.copies for step in engine.runner.steps)
     # The lender keeps everything.
     assert engine.ask(first + answer(first, 8) + words(9), owner="a").timings.cache_n == len(first) + 7
+
+
+def test_several_answers_to_one_prompt_read_it_once() -> None:
+    engine = Engine(replace(RULES, n_slots=4, decode_width=4))
+    prompt = words(1000)
+    for i in range(4):
+        engine.submit(f"r{i}", prompt, 6)
+    engine.submit("other", words(100, 9), 6)
+    engine.settle()
+    for i in range(4):
+        engine.check(f"r{i}", prompt, 6)
+    assert engine.runner.n_computed < 1000 + 3 * (TILE + 16) + 100 + 5 * 6
+    # Who shares nothing does not wait for those who do.
+    order = [chunk.slot for step in engine.runner.steps for chunk in step.chunks]
+    assert len(set(order)) == 4
+
+
+def test_a_disk_slower_than_computing_is_left_alone() -> None:
+    engine = Engine()
+    prompt = words(900)
+    engine.ask(prompt)
+    engine.start()
+    engine.ask(words(300, 8))
+    assert engine.scheduler._prefill_rate > 0
+    engine.seconds_per_token = 2.0 / engine.scheduler._prefill_rate
+    assert engine.ask(prompt).timings.cache_disk_n == 0
+    engine.start()
+    engine.ask(words(300, 7))
+    engine.seconds_per_token = 0.1 / engine.scheduler._prefill_rate
+    assert engine.ask(prompt).timings.cache_disk_n > 0
 
 
 def test_the_reason_shows_where_a_prompt_leaves_what_is_known() -> None:

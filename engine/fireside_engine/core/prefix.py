@@ -6,13 +6,14 @@ is free, another slot's is copied in memory, blocks on disk are read and checked
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from typing import Any
 
 from fireside_engine.core.divergence import Divergence
 from fireside_engine.core.sequence import Sequence
-from fireside_engine.core.slot import Slot
+from fireside_engine.core.slot import Slot, common
 from fireside_engine.core.window import TILE, last_cut, reusable
 
 COPY_TOKENS = TILE
@@ -20,6 +21,9 @@ COPY_TOKENS = TILE
 
 DISPLACED = 0.25
 """What a token of somebody's KV in memory is worth, against one that is computed now: it is on disk as well."""
+
+WORTH_WAITING = TILE
+"""Tokens that have to be spared for a sequence to wait until another one's prompt is read."""
 
 MOST_DISPLACED = 2 * TILE
 """What a whole conversation in memory is worth at most, so that among long ones the least recently used goes first."""
@@ -93,6 +97,28 @@ def _fits(position: int, offer: Offer, n_prompt: int, use: Use) -> bool:
     return use.generated or (position % TILE == 0 and position <= last_cut(n_prompt))
 
 
+def worth_waiting(
+    slots: Items[Slot], prefilling: Iterable[Slot], sequence: Sequence, offer: Offer | None, use: Use
+) -> bool:
+    """Whether a prompt that is being read shares so much with this one that copying it later is better than reading the
+    same again now: several answers to one prompt, or clients with the same instructions."""
+    if not use.cuttable:
+        # Only memory that can be cut lends a part of itself.
+        return False
+    n_prompt = len(sequence.prompt)
+    coming = 0
+    for slot in prefilling:
+        other = slot.sequence
+        if other is not None and slot.scope == sequence.scope:
+            shared = common(other.prompt, sequence.prompt)
+            coming = max(coming, reusable(shared, len(other.prompt), n_prompt, generated=use.generated))
+    if coming < WORTH_WAITING:
+        return False
+    now = [_keep(slot, slot.common(sequence.prompt), n_prompt, use) for slot in slots if slot.scope == sequence.scope]
+    there = max([*now, restorable(offer, n_prompt, use) if offer is not None else 0], default=0)
+    return coming - there >= WORTH_WAITING
+
+
 def seat(slots: Items[Slot], sequence: Sequence, offer: Offer | None, use: Use, *, prefill_rate: float = 0.0) -> Seat:
     """The best place for a sequence; at least one slot is free.
 
@@ -100,7 +126,7 @@ def seat(slots: Items[Slot], sequence: Sequence, offer: Offer | None, use: Use, 
     """
     n_prompt = len(sequence.prompt)
     known = [(slot, slot.common(sequence.prompt) if slot.scope == sequence.scope else 0) for slot in slots]
-    keeps = {slot.id: _keep(slot, common, n_prompt, use) for slot, common in known}
+    keeps = {slot.id: _keep(slot, shared, n_prompt, use) for slot, shared in known}
     free = [slot for slot in slots if slot.sequence is None]
 
     def own(slot: Slot) -> float:

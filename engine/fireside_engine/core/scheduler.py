@@ -21,7 +21,7 @@ from fireside_engine.core.divergence import Divergence
 from fireside_engine.core.events import Event, Failed, Finished, FinishReason, Progress, Started
 from fireside_engine.core.explain import cache_reason
 from fireside_engine.core.owner import Owner
-from fireside_engine.core.prefix import Fetch, Offer, Seat, restorable, seat
+from fireside_engine.core.prefix import Fetch, Offer, Seat, restorable, seat, worth_waiting
 from fireside_engine.core.rules import Rules, Trimming
 from fireside_engine.core.saving import due
 from fireside_engine.core.sequence import Sequence
@@ -218,9 +218,13 @@ class Scheduler:
     # --- admission
 
     def _admit(self, now: float) -> None:
+        held: list[Sequence] = []
         while self._waiting and any(slot.sequence is None for slot in self._slots):
             sequence = self._waiting.popleft()
             offer: Offer | None = sequence.offer
+            if self.rules.copies and worth_waiting(self._slots, self._prefilling, sequence, offer, self.rules.use):
+                held.append(sequence)
+                continue
             place = seat(self._slots, sequence, offer, self.rules.use, prefill_rate=self._prefill_rate)
             slot = place.slot
             self._make_room(place, sequence)
@@ -233,6 +237,7 @@ class Scheduler:
                 self._fetches.append(fetch)
             else:
                 self._begin(slot, place.divergence)
+        self._waiting.extendleft(reversed(held))
 
     def _make_room(self, place: Seat, sequence: Sequence) -> None:
         """The slot's KV becomes what the sequence keeps of it, or a copy of another slot's."""

@@ -11,6 +11,13 @@ from fireside_engine.core.sequence import Sequence
 from fireside_engine.core.step import Tokens
 
 
+def common(first: Tokens, second: Tokens) -> int:
+    """Number of leading tokens that both have."""
+    n = min(len(first), len(second))
+    different = np.nonzero(first[:n] != second[:n])[0]
+    return int(different[0]) if len(different) else n
+
+
 @dataclass(slots=True, eq=False)
 class Slot:
     """KV of positions 0..n-1 belongs to `tokens[:n]`. It stays after a sequence ends, for the next with that prefix."""
@@ -45,9 +52,7 @@ class Slot:
 
     def common(self, prompt: Tokens) -> int:
         """Number of leading tokens that KV and `prompt` share."""
-        n = min(self.n, len(prompt))
-        different = np.nonzero(self.tokens[:n] != prompt[:n])[0]
-        return int(different[0]) if len(different) else n
+        return common(self.tokens[: self.n], prompt)
 
     def forget(self) -> None:
         self.n = self.prefilled = self.saved = self.state = self.retry = self.floor = self.settle_to = 0
