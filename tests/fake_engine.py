@@ -41,12 +41,20 @@ class FakePlanner:
         self.learned: list[tuple[str, str]] = []
         """What was told, and of which file."""
 
-    def plan(self, path: Path, options: LoadOptions, free_more: int = 0, *, force: bool = False) -> Grant:
+    def plan(
+        self,
+        path: Path,
+        options: LoadOptions,
+        free_more: int = 0,
+        *,
+        force: bool = False,
+        draft: Path | None = None,
+    ) -> Grant:
         need, free = path.stat().st_size, self._free() + free_more
         if need > free and not force:
             raise errors.InsufficientMemory("It does not fit.", need=need, free=free, missing=need - free)
         footprint = Footprint((DeviceBytes(HOST, weights=need),))
-        return Grant(options, footprint, Setup(4096), "Loaded by force." if need > free else "")
+        return Grant(options, footprint, Setup(4096), note="Loaded by force." if need > free else "")
 
     def lower(self, path: Path, grant: Grant) -> Grant | None:
         self.learned.append(("lower", path.stem))

@@ -86,6 +86,12 @@ def test_quantize_measure_and_the_choice_that_follows(engine: Running, models: P
     assert after["Q4_0"]["against"] == f"{after['Q4_0']['quality']['band']} loss"
     assert model["pick"] == "tiny-F32"
     assert model["reason"]
+    pair = data("models", "fit", "tiny-F32", "--draft", "tiny-Q4_0")["models"][0]["rows"][0]
+    assert pair["plan"]["draft"] == "tiny-Q4_0"
+    alone = next(row for row in model["rows"] if row["name"] == pair["name"])
+    smallest = next(row for row in model["rows"] if row["name"] == "tiny-Q4_0")
+    weights = [row["memory"][0]["weights"] for row in (pair, alone, smallest)]
+    assert weights[0] == weights[1] + weights[2]
     text = ask("models", "measure", "tiny-F32", "--tokens", "200").out.decode()
     assert text.splitlines()[0].split() == [
         "QUANT", "FILE", "SIZE", "KL", "DIVERGENCE", "SAME", "TOKEN", "TOK/S", "PROMPT", "TOK/S",

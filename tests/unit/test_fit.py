@@ -12,15 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fireside_engine.core.choice import Choice, Row, assess, choose
 from fireside_engine.core.fit import (
     CONTEXT,
     Candidate,
-    Choice,
     Plan,
-    Row,
     Wish,
-    assess,
-    choose,
     forced_plan,
     lower,
     plan_for,
@@ -295,6 +292,26 @@ def test_unified_memory_is_counted_once() -> None:
     assert taken.need(HOST) + taken.need("Metal") <= machine.host.budget
     crowded = replace(machine, host=replace(machine.host, free=6 * GIB))
     assert any(s.pool == HOST for s in shortages(crowded, plan.footprint))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(["dense-8b", "dense-32b", "experts-30b"]), sizes, st.integers(0, 48 * 1024))
+def test_a_draft_model_never_costs_context_and_lies_with_its_target(model: str, size: int, card: int) -> None:
+    own, machine, small = candidate(model, "Q4_K_M"), of_size(size, card), candidate("small-0.5b", "Q8_0")
+    alone = assess(own, machine, Wish(), closed_form, Book()).plan
+    both = assess(own, machine, Wish(), closed_form, Book(), draft=small).plan
+    if alone is None:
+        assert both is None
+        return
+    assert both is not None
+    assert both.setup.n_ctx >= alone.setup.n_ctx
+    assert not shortages(machine, both.footprint)
+    if both.draft:
+        weights = sum(part.weights for part in both.footprint.devices)
+        assert weights == own.shape.weights + small.shape.weights
+        if both.setup.gpu_layers:
+            on_card = both.footprint.on("CUDA0").weights
+            assert on_card >= small.shape.weights - small.shape.embedding
 
 
 def refused(model: str, quant: str, machine: Machine, wish: Wish, others: tuple[str, ...] = ()) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ def main(words: Sequence[str]) -> ExitCode:
     parser.add_argument("--ctx", type=count, metavar="N", help="tokens of context it must have")
     parser.add_argument("--slots", type=count, metavar="N", help="conversations at once that it must have")
     parser.add_argument("--kv", choices=("f16", "bf16", "q8_0"), help="type of the KV cache")
+    parser.add_argument("--draft", metavar="NAME", help="a small model that is to draft for it, loaded besides")
     parser.add_argument("--speed", type=positive, metavar="N", help="tokens a second to aim at (15)")
     parser.add_argument("--json", action="store_true", help="one JSON object, with bytes for each device")
     args = parser.read(words)
@@ -40,7 +41,13 @@ def main(words: Sequence[str]) -> ExitCode:
     try:
         client = EngineClient(engine_process.connect(status=narrator.status, note=narrator.note))
         body = _subject(args.model, client, narrator)
-        for key, value in (("n_ctx", args.ctx), ("n_slots", args.slots), ("kv_type", args.kv), ("speed", args.speed)):
+        for key, value in (
+            ("n_ctx", args.ctx),
+            ("n_slots", args.slots),
+            ("kv_type", args.kv),
+            ("speed", args.speed),
+            ("draft", args.draft),
+        ):
             if value is not None:
                 body[key] = value
         narrator.status("looking at models and machine")

@@ -1,28 +1,19 @@
-"""Which quantization, context and placement run best on a machine, and what to do when nothing fits. Pure.
+"""How one file is loaded on a machine: context, slots, KV type and placement. Pure.
 
-The rule, most important first:
-
-1. Types that lose too much for the size of the model, and types that another one beats in size and quality at once,
-   are never taken unasked.
-2. A file's plan has as long a context as fits, up to the target; then speed, up to the target; then KV in f16; then
-   more slots; then speed. KV in q8_0 is taken where it buys context.
-3. While no file reaches the target of context, the smallest goes, since it gets the longest one. Else, of the files
-   that reach it: speed up to its target, then the band of quality, then speed, then the smaller loss.
-
-With more memory a machine never gets a shorter context; at equal context never less speed, up to the target; and at
-equal context and speed never a lower band.
+A plan has as long a context as fits, up to the target; then speed, up to the target; then KV in f16; then more slots;
+then speed. KV in q8_0 is taken where it buys context. Which of several files is taken is decided in `choice`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from fireside_engine.core.footprint import HOST, Footprint, Setup
-from fireside_engine.core.machine import MIB, Machine, Shortage, shortages
-from fireside_engine.core.placement import ContextCost, Costs, footprint
-from fireside_engine.core.quality import DOMINATED, Quality, worst_allowed
+from fireside_engine.core.footprint import HOST, Footprint, Setup, merge
+from fireside_engine.core.machine import MIB, Machine, shortages
+from fireside_engine.core.placement import ContextCost, Costs, footprint, process_bytes
+from fireside_engine.core.quality import Quality
 from fireside_engine.core.shape import Shape, padded
 from fireside_engine.core.speed import Book, Speed, predict
 
@@ -86,6 +77,9 @@ class Plan:
     setup: Setup
     footprint: Footprint
     speed: Speed
+    """Without drafts."""
+    draft: str = ""
+    """The model that drafts for it; its bytes are counted in the footprint."""
 
     @property
     def kv(self) -> str:
@@ -126,14 +120,25 @@ def rungs(shape: Shape, wish: Wish) -> list[Setup]:
 
 
 def plan_for(
-    candidate: Candidate, machine: Machine, wish: Wish, costs: Costs, book: Book, overhead: int = 0
+    candidate: Candidate,
+    machine: Machine,
+    wish: Wish,
+    costs: Costs,
+    book: Book,
+    overhead: int = 0,
+    draft: Candidate | None = None,
 ) -> Plan | None:
-    """The best way to load a file; None when it fits in no way."""
+    """The best way to load a file; None when it fits in no way.
+
+    draft: a model that is to draft for it, loaded besides, for the same conversations.
+    """
     best: Plan | None = None
     for rung in rungs(candidate.shape, wish):
         cost = costs(candidate.shape, rung)
         for setup in _placements(candidate.shape, rung, cost, machine, overhead):
             found = _plan(candidate, setup, cost, machine, book, overhead)
+            if draft is not None:
+                found = replace(found, footprint=_with_draft(found, draft, costs, machine), draft=draft.name)
             affordable = wish.n_slots is not None or _slots_are_cheap(cost, found.footprint, rung, machine)
             if (
                 affordable
@@ -174,6 +179,16 @@ def lower(candidate: Candidate, plan: Plan, machine: Machine, wish: Wish, costs:
 def _plan(candidate: Candidate, setup: Setup, cost: ContextCost, machine: Machine, book: Book, overhead: int) -> Plan:
     taken = footprint(candidate.shape, setup, cost, machine, overhead)
     return Plan(setup, taken, predict(candidate.shape, setup, candidate.quant, candidate.file, machine, book))
+
+
+def _with_draft(plan: Plan, draft: Candidate, costs: Costs, machine: Machine) -> Footprint:
+    """The draft model lies where the layers of its target do: a bus between them would cost what drafts save."""
+    setup = replace(plan.setup, gpu_layers=-1 if plan.setup.gpu_layers else 0, cpu_experts=0)
+    own = footprint(draft.shape, setup, costs(draft.shape, setup), machine)
+    vocabulary = process_bytes(draft.shape) - process_bytes(replace(draft.shape, n_vocab=0))
+    taken = plan.footprint
+    exact = taken.exact and own.exact
+    return Footprint(merge([*taken.devices, *own.devices]), taken.process + vocabulary, exact)
 
 
 def _placements(shape: Shape, rung: Setup, cost: ContextCost, machine: Machine, overhead: int) -> list[Setup]:
@@ -235,120 +250,3 @@ def _worth(plan: Plan, candidate: Candidate, wish: Wish) -> tuple[float, ...]:
         setup.n_slots,
         speed,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What became of one candidate."""
-
-    candidate: Candidate
-    plan: Plan | None
-    short: tuple[Shortage, ...] = ()
-    """Without a plan: what its smallest context lacks."""
-    smallest: Footprint | None = None
-    """Without a plan: what that context would take."""
-    against: str = ""
-    """Why it is not taken unasked although it fits; "" where nothing speaks against it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """All candidates, and the one to take."""
-
-    rows: tuple[Row, ...]
-    pick: Row | None
-    reason: str
-    """One sentence."""
-
-
-def assess(candidate: Candidate, machine: Machine, wish: Wish, costs: Costs, book: Book, overhead: int = 0) -> Row:
-    """One candidate by itself."""
-    plan = plan_for(candidate, machine, wish, costs, book, overhead)
-    if plan is not None:
-        return Row(candidate, plan)
-    rung = rungs(candidate.shape, wish)[0]
-    cost = costs(candidate.shape, rung)
-    smallest = footprint(candidate.shape, rung, cost, machine, overhead)
-    return Row(candidate, None, shortages(machine, smallest), smallest)
-
-
-def choose(rows: Sequence[Row], wish: Wish) -> Choice:
-    """Among the quantizations of one model."""
-    judged = tuple(replace(row, against=_against(row, rows)) for row in rows)
-    fitting = [row for row in judged if row.plan is not None]
-    if not fitting:
-        return Choice(judged, None, "No quantization of it fits this machine now.")
-    allowed = [row for row in fitting if not row.against or len(judged) == 1]
-    if not allowed:
-        least = min(fitting, key=lambda row: row.candidate.quality.kld)
-        against = f"{least.candidate.quant} would fit, but: {least.against}"
-        return Choice(judged, None, f"No quantization of it is good enough and fits; {against}.")
-    reached = [row for row in allowed if _reaches(row, wish)]
-    if not reached:
-        pick = min(allowed, key=lambda row: (row.candidate.shape.weights, row.candidate.quality.kld))
-        return Choice(judged, pick, _why_smallest(pick, wish))
-    pick = max(reached, key=lambda row: _merit(row, wish))
-    return Choice(judged, pick, _why(pick, reached, judged, wish))
-
-
-def _against(row: Row, rows: Sequence[Row]) -> str:
-    """Does not depend on memory, so that more of it never changes the verdict."""
-    candidate, quality = row.candidate, row.candidate.quality
-    winner = DOMINATED.get(candidate.quant)
-    if winner and not quality.measured and any(other.candidate.quant not in DOMINATED for other in rows):
-        return f"{winner} is as small and closer to the original"
-    if quality.rank > worst_allowed(candidate.shape.n_params):
-        return f"{quality.band.name} loss"
-    return ""
-
-
-def _rate(row: Row) -> float:
-    return row.plan.speed.tokens_per_second if row.plan is not None else 0.0
-
-
-def _reaches(row: Row, wish: Wish) -> bool:
-    return row.plan is not None and row.plan.setup.n_ctx >= target_context(row.candidate.shape, wish)
-
-
-def _merit(row: Row, wish: Wish) -> tuple[float, ...]:
-    quality = row.candidate.quality
-    return (
-        speed_step(_rate(row), wish.speed),
-        -quality.rank,
-        speed_step(_rate(row)),
-        -quality.kld,
-        -row.candidate.shape.weights,
-    )
-
-
-def _why_smallest(pick: Row, wish: Wish) -> str:
-    plan = pick.plan
-    got = plan.setup.n_ctx if plan is not None else 0
-    wanted = target_context(pick.candidate.shape, wish)
-    return (
-        f"{pick.candidate.quant} is the smallest that is good enough, "
-        f"and memory leaves it {got:,} of {wanted:,} tokens of context."
-    )
-
-
-def _why(pick: Row, reached: Sequence[Row], rows: Sequence[Row], wish: Wish) -> str:
-    candidate, plan = pick.candidate, pick.plan
-    assert plan is not None  # noqa: S101 - it reached the target of context
-    rate = plan.speed.tokens_per_second
-    how = f"{plan.setup.n_ctx:,} tokens of context fit"
-    if rate >= wish.speed:
-        how += f" at about {rate:.0f} tokens/s"
-    better = [row for row in rows if row.candidate.quality.kld < candidate.quality.kld and row is not pick]
-    if not better:
-        return f"{candidate.quant} has the best quality there is, and {how}."
-    nearest = min(better, key=lambda row: -row.candidate.quality.kld)
-    name = nearest.candidate.quant
-    if nearest.plan is None:
-        return f"{candidate.quant} is the best quality that fits: {how}; {name} does not fit."
-    if nearest not in reached and not nearest.against:
-        return f"{candidate.quant} is the best quality with the whole context: {how}; {name} would have less."
-    if nearest.against:
-        return f"{candidate.quant} is the best choice here: {how}; against {name}: {nearest.against}."
-    if rate < wish.speed:
-        return f"{candidate.quant} is the fastest that is good enough here, about {rate:.1f} tokens/s, and {how}."
-    return f"{candidate.quant} is {candidate.quality.band.name}, and {how}; {name} costs speed for little."

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fireside_engine.core.fit import Candidate, Row, Wish, assess, plan_for, target_context
+from fireside_engine.core.choice import Row, assess
+from fireside_engine.core.fit import Candidate, Wish, plan_for, target_context
 from fireside_engine.core.footprint import HOST
 from fireside_engine.core.machine import GIB, Machine, Shortage
 from fireside_engine.core.placement import Costs

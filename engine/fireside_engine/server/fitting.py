@@ -15,7 +15,8 @@ from starlette.responses import Response
 
 from fireside_engine import errors
 from fireside_engine.core import fit
-from fireside_engine.core.fit import Choice, Row, Wish
+from fireside_engine.core.choice import Choice, Row, choose
+from fireside_engine.core.fit import Wish
 from fireside_engine.core.machine import Machine, Pool
 from fireside_engine.core.quality import class_quality
 from fireside_engine.core.refusal import Refusal
@@ -48,6 +49,8 @@ class _FitBody(BaseModel):
     n_slots: int | None = Field(default=None, ge=1, le=64)
     kv_type: Literal["f16", "bf16", "q8_0"] | None = None
     deterministic: bool = False
+    draft: str = ""
+    """A model that is to draft for it."""
     speed: float = Field(default=fit.SPEED, gt=0, le=10_000)
     header: str = Field(default="", max_length=4096)
     """A file with the header of a model that is not here, as `fireside pull` fetches it."""
@@ -92,7 +95,8 @@ class Fitting:
         if body.model:
             entry = (await self._engine.names.find(body.model)).entry
             groups = [next((own for own in groups if any(e.path == entry.path for e in own)), [entry])]
-        found = await asyncio.to_thread(self._assess, groups, body.wish())
+        draft = (await self._engine.names.find(body.draft)).entry.path if body.draft else None
+        found = await asyncio.to_thread(self._assess, groups, body.wish(), draft)
         return json_response(found)
 
     async def show(self, request: Request) -> Response:
@@ -119,11 +123,12 @@ class Fitting:
             }
         )
 
-    def _assess(self, groups: Sequence[Sequence[Entry]], wish: Wish) -> dict[str, Any]:
+    def _assess(self, groups: Sequence[Sequence[Entry]], wish: Wish, draft: Path | None = None) -> dict[str, Any]:
         planner = self._planner()
+        small = planner.subject(draft) if draft is not None else None
         with DryRuns() as runs:
             machine = planner.machine(runs)
-            models = [self._model(planner, own, machine, wish, runs) for own in groups]
+            models = [self._model(planner, own, machine, wish, runs, small) for own in groups]
         return {"machine": machine_json(machine), "models": models}
 
     def _remote(self, body: _FitBody) -> dict[str, Any]:
@@ -143,7 +148,13 @@ class Fitting:
         return {"machine": machine_json(machine), "models": [model | {"broken": []}]}
 
     def _model(
-        self, planner: FitPlanner, entries: Sequence[Entry], machine: Machine, wish: Wish, runs: DryRuns
+        self,
+        planner: FitPlanner,
+        entries: Sequence[Entry],
+        machine: Machine,
+        wish: Wish,
+        runs: DryRuns,
+        draft: Subject | None,
     ) -> dict[str, Any]:
         subjects: list[tuple[Entry, Subject]] = []
         broken: list[dict[str, Any]] = []
@@ -152,7 +163,7 @@ class Fitting:
                 subjects.append((entry, planner.subject(entry.path)))
             except errors.FiresideError as error:
                 broken.append({"name": entry.name, "error": error.to_dict()})
-        return assess_model(planner, subjects, machine, wish, runs) | {"broken": broken}
+        return assess_model(planner, subjects, machine, wish, runs, draft) | {"broken": broken}
 
     def _planner(self) -> FitPlanner:
         planner = self._engine.supervisor.planner
@@ -162,12 +173,17 @@ class Fitting:
 
 
 def assess_model(
-    planner: FitPlanner, subjects: Sequence[tuple[Entry, Subject]], machine: Machine, wish: Wish, runs: DryRuns
+    planner: FitPlanner,
+    subjects: Sequence[tuple[Entry, Subject]],
+    machine: Machine,
+    wish: Wish,
+    runs: DryRuns,
+    draft: Subject | None = None,
 ) -> dict[str, Any]:
     """The quantizations of one model: a row for each, the best first, the pick among them, and why."""
     subjects = sorted(subjects, key=lambda pair: (pair[1].candidate.quality.kld, -pair[1].candidate.size))
-    rows = [planner.assess(subject, machine, wish, runs) for _, subject in subjects]
-    choice = fit.choose(rows, wish)
+    rows = [planner.assess(subject, machine, wish, runs, draft) for _, subject in subjects]
+    choice = choose(rows, wish)
     described = []
     for (entry, subject), row in zip(subjects, choice.rows, strict=True):
         refusal = None
@@ -251,7 +267,8 @@ def row_json(name: str, path: Path, row: Row, refusal: Refusal | None, choice: C
     if plan is not None:
         found["plan"] = asdict(plan.setup) | {
             "kv": plan.kv,
-            "words": placement_words(row),
+            "draft": plan.draft or None,
+            "words": placement_words(row) + (" + draft" if plan.draft else ""),
             "tokens_per_second": plan.speed.tokens_per_second,
             "margin": plan.speed.margin,
         }

@@ -14,7 +14,8 @@ from typing import Any, Literal, Protocol, cast
 
 from fireside_engine import address, errors
 from fireside_engine.core import fit
-from fireside_engine.core.fit import Candidate, Plan, Row, Wish
+from fireside_engine.core.choice import Row, assess
+from fireside_engine.core.fit import Candidate, Plan, Wish
 from fireside_engine.core.footprint import HOST, Footprint, Setup
 from fireside_engine.core.machine import Machine, shortages
 from fireside_engine.core.placement import ContextCost, Costs, closed_form, process_bytes
@@ -49,6 +50,8 @@ class Grant:
     """With everything chosen."""
     footprint: Footprint
     setup: Setup
+    draft: bool = False
+    """The draft model has room besides; its bytes are in the footprint."""
     note: str = ""
     """What the user should know of it: that it is forced, or smaller than planned."""
 
@@ -56,9 +59,18 @@ class Grant:
 class Planner(Protocol):
     """What the supervisor asks."""
 
-    def plan(self, path: Path, options: LoadOptions, free_more: int = 0, *, force: bool = False) -> Grant:
+    def plan(
+        self,
+        path: Path,
+        options: LoadOptions,
+        free_more: int = 0,
+        *,
+        force: bool = False,
+        draft: Path | None = None,
+    ) -> Grant:
         """free_more: bytes of main memory to count as free besides, negative for what is promised already; force:
-        load it even where it should not fit.
+        load it even where it should not fit; draft: a model that would draft for it, `Grant.draft` says whether there
+        is room for both.
 
         Raises InsufficientMemory with what is missing and what would help.
         """
@@ -110,12 +122,21 @@ class FitPlanner:
 
     # --- what the supervisor asks
 
-    def plan(self, path: Path, options: LoadOptions, free_more: int = 0, *, force: bool = False) -> Grant:
+    def plan(
+        self,
+        path: Path,
+        options: LoadOptions,
+        free_more: int = 0,
+        *,
+        force: bool = False,
+        draft: Path | None = None,
+    ) -> Grant:
         with self._lock, DryRuns() as runs:
             subject = self.subject(path)
             machine = self._machine(runs).with_free(free_more)
             wish = wish_of(options)
-            row = self.assess(subject, machine, wish, runs)
+            second = self.subject(draft) if draft is not None else None
+            row = self.assess(subject, machine, wish, runs, second)
             if row.plan is not None:
                 return _grant(options, row.plan)
             if force:
@@ -194,13 +215,20 @@ class FitPlanner:
             self._subjects[path] = (own, subject)
         return self._with_quality(subject)
 
-    def assess(self, subject: Subject, machine: Machine, wish: Wish, runs: DryRuns) -> Row:
-        """The plan of one file. What is shown and granted is from a dry run of exactly that setup."""
+    def assess(
+        self, subject: Subject, machine: Machine, wish: Wish, runs: DryRuns, draft: Subject | None = None
+    ) -> Row:
+        """The plan of one file, with one that drafts for it where both fit. What is shown and granted is from a dry
+        run of exactly that setup."""
         learned = self.book.learned
         costs = self._costs(subject.header, wish, runs)
+        second = None
+        if draft is not None and draft.candidate.shape.n_vocab == subject.candidate.shape.n_vocab:
+            second = draft.candidate
+            costs = _either(costs, second.shape, self._costs(draft.header, wish, runs, subject))
         current = machine
         for _ in range(3):
-            row = fit.assess(subject.candidate, current, wish, costs, learned.book, learned.overhead)
+            row = assess(subject.candidate, current, wish, costs, learned.book, learned.overhead, second)
             if row.plan is None:
                 return row
             exact = self._exact(subject, row.plan, runs, learned.overhead)
@@ -245,8 +273,9 @@ class FitPlanner:
             known = replace(candidate.quality, kld=candidate.quality.kld + lost.kld) if lost is not None else None
         return replace(subject, candidate=replace(candidate, quality=known)) if known else subject
 
-    def _costs(self, header: Header, wish: Wish, runs: DryRuns) -> Costs:
-        shape = shape_of(header)
+    def _costs(self, header: Header, wish: Wish, runs: DryRuns, target: Subject | None = None) -> Costs:
+        """target: of a draft model, the one whose contexts it has."""
+        shape = target.candidate.shape if target is not None else shape_of(header)
         wanted = fit.rungs(shape, wish)
         gpus = bool(self._hello and self._hello[0])
         asked = [*wanted, *(replace(setup, gpu_layers=-1) for setup in wanted)] if gpus else wanted
@@ -286,7 +315,7 @@ class FitPlanner:
 
     def _exact(self, subject: Subject, plan: Plan, runs: DryRuns, overhead: int) -> Plan:
         """With the bytes of a dry run of just this setup and just this file, where GPUs share the layers."""
-        if not plan.setup.gpu_layers:
+        if not plan.setup.gpu_layers or plan.draft:
             return plan
         try:
             (parts,) = runs.measure(subject.header, [plan.setup], subject.candidate.name)
@@ -310,6 +339,11 @@ def _load(grant: Grant, info: ModelInfo, resident: int) -> Load:
     on_host = sum(part.total for part in info.devices if part.device == HOST)
     promised = grant.footprint.total - grant.footprint.process
     return Load(grant.footprint.total, resident + real - on_host, promised, real)
+
+
+def _either(costs: Costs, draft: Shape, of_draft: Costs) -> Costs:
+    """What is known of two models, told apart by their shapes."""
+    return lambda shape, setup: (of_draft if shape is draft else costs)(shape, setup)
 
 
 def candidate_of(header: Header, name: str, file: str, *, available: bool = True) -> Candidate:
@@ -352,4 +386,4 @@ def _grant(options: LoadOptions, plan: Plan, note: str = "") -> Grant:
         gpu_layers=setup.gpu_layers,
         cpu_experts=setup.cpu_experts,
     )
-    return Grant(filled, plan.footprint, setup, note)
+    return Grant(filled, plan.footprint, setup, bool(plan.draft), note)
