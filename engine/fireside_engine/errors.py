@@ -9,6 +9,7 @@
     │   ├── Forbidden           403  a web page or a foreign host name called
     │   ├── AccessDenied        403  a model hub wants a token, or its terms accepted
     │   ├── ModelNotFound       404  no model of that name
+    │   ├── NotFound            404  nothing else of that name
     │   ├── TooLarge            413  the body is larger than the limit
     │   └── NotSupported        501  this model cannot do it, or nothing here can
     ├── ModelError              the file's: use another model
@@ -104,6 +105,11 @@ class ModelNotFound(RequestError):
     """Details: `model`, and `similar` when there are close names."""
 
     code = "model_not_found"
+    status = 404
+
+
+class NotFound(RequestError):
+    code = "not_found"
     status = 404
 
 

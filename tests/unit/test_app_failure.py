@@ -17,6 +17,8 @@ EXPECTED = {
     errors.Forbidden: 2,
     errors.AccessDenied: 4,
     errors.ModelNotFound: 4,
+    errors.NotFound: 2,
+    errors.NotSupported: 2,
     errors.TooLarge: 5,
     errors.NotAModel: 4,
     errors.ModelUnsupported: 4,

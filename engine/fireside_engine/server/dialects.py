@@ -11,6 +11,7 @@ from fireside_engine.server.model_list import ModelList
 from fireside_engine.server.ollama_routes import Ollama
 from fireside_engine.server.openai_chat import ChatCompletions
 from fireside_engine.server.openai_completions import Completions
+from fireside_engine.server.responses_routes import Responses
 
 
 def dialect_routes(engine: Engine) -> list[Route]:
@@ -20,6 +21,7 @@ def dialect_routes(engine: Engine) -> list[Route]:
 def _openai(engine: Engine) -> list[Route]:
     """With and without `/v1`, because clients differ on whether the base URL has it."""
     models, chat, completions = ModelList(engine), ChatCompletions(engine), Completions(engine)
+    responses = Responses(engine)
     routes = []
     for base in ("/v1", ""):
         routes += [
@@ -27,6 +29,8 @@ def _openai(engine: Engine) -> list[Route]:
             Route(f"{base}/models/{{name:path}}", models.one),
             Route(f"{base}/chat/completions", chat.respond, methods=["POST"]),
             Route(f"{base}/completions", completions.respond, methods=["POST"]),
+            Route(f"{base}/responses", responses.respond, methods=["POST"]),
+            Route(f"{base}/responses/{{id}}", responses.one, methods=["GET", "DELETE"]),
         ]
     return routes
 
