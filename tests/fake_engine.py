@@ -9,7 +9,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from fireside_engine.server.__main__ import main
 from fireside_engine.server.engine import Engine
 from fireside_engine.server.instance import listen
 from fireside_engine.server.lifecycle import EngineServer
-from fireside_engine.server.planning import Grant
+from fireside_engine.server.planning import NOTHING, Grant
 from fireside_engine.server.security import Access
 from fireside_engine.server.settings import Settings
 from fireside_engine.server.tenants import read_keys
@@ -45,12 +45,12 @@ class FakePlanner:
         self,
         path: Path,
         options: LoadOptions,
-        free_more: int = 0,
+        free_more: Mapping[str, int] = NOTHING,
         *,
         force: bool = False,
         draft: Path | None = None,
     ) -> Grant:
-        need, free = path.stat().st_size, self._free() + free_more
+        need, free = path.stat().st_size, self._free() + free_more.get(HOST, 0)
         if need > free and not force:
             raise errors.InsufficientMemory("It does not fit.", need=need, free=free, missing=need - free)
         footprint = Footprint((DeviceBytes(HOST, weights=need),))

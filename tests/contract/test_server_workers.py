@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from fake_engine import FakePlanner, Opened, Reply, Running, events, gone, running, text_of, until, write_model
+from fireside_engine.core.footprint import HOST, DeviceBytes, Footprint, Setup
+from fireside_engine.server.planning import NOTHING, Grant
 
 
 @pytest.fixture
@@ -274,6 +276,37 @@ def test_idle_models_make_room_and_busy_ones_do_not(journal: Path) -> None:
         assert engine.chat("words=1", model="d").status == 200
         assert {model["name"] for model in engine.status()["models"]} == {"c", "d"}
         busy[1].close()
+
+
+class Card(FakePlanner):
+    """A graphics card with room for one of the models; what does not fit there goes to main memory, slowly."""
+
+    supervisor: Any = None
+
+    def plan(self, path: Path, options: Any, free_more: Any = NOTHING, **_: Any) -> Grant:
+        need = path.stat().st_size
+        ready = [r for r in self.supervisor.residents if r.state == "ready" and r.grant is not None]
+        used = sum(resident.grant.footprint.on("GPU").total for resident in ready)
+        on_card = need <= int(1.5 * need) - used + free_more.get("GPU", 0)
+        place = DeviceBytes("GPU" if on_card else HOST, weights=need)
+        return Grant(options, Footprint((place,)), Setup(4096, gpu_layers=-1 if on_card else 0))
+
+
+def test_an_idle_model_leaves_the_card_to_the_one_that_is_asked_for(journal: Path) -> None:
+    """Main memory had room for both, so the second used to be computed by the processor."""
+    for name in ("one", "two", "three"):
+        write_model(name, weights=1024)
+    planner = Card()
+    with running(journal, planner=lambda: planner) as engine:
+        assert engine.server is not None
+        planner.supervisor = engine.server.engine.supervisor
+        assert engine.chat("words=1", model="one").status == 200
+        assert engine.chat("words=1", model="two").status == 200
+        assert {model["name"] for model in engine.status()["models"]} == {"two"}
+        busy = engine.begin_chat("words=200 delay=0.02", "two", stream=True)
+        assert engine.chat("words=1", model="three").status == 200
+        assert {model["name"] for model in engine.status()["models"]} == {"two", "three"}
+        busy.close()
 
 
 def test_what_does_not_fit_is_refused_before_a_process_starts(journal: Path) -> None:

@@ -69,9 +69,15 @@ def test_a_worker_takes_what_was_predicted(smollm2: Path, qwen_small: Path) -> N
         assert cli("run", "-m", names[0], "-n", "2", "hello").returncode == 0
         for name in names:
             assert cli("run", "-m", name, "-n", "2", "one two three four five " * 130).returncode == 0
-            status = next(model for model in data("ps")["models"] if model["name"] == name)
-            off = abs(status["rss"] - status["predicted"])
-            assert off <= 0.03 * status["predicted"] + 64 * MIB, (name, status["rss"], status["predicted"])
+            until = time.monotonic() + 100
+            while True:
+                # Kernels are compiled beside everything else, and are in memory when that is done.
+                status = next(model for model in data("ps")["models"] if model["name"] == name)
+                off = abs(status["rss"] - status["predicted"])
+                if off <= 0.03 * status["predicted"] + 64 * MIB:
+                    break
+                assert time.monotonic() < until, (name, status["rss"], status["predicted"])
+                time.sleep(1.0)
             cli("stop", name)
 
 

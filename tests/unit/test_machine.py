@@ -77,11 +77,16 @@ def test_a_system_without_groups_has_none(tmp_path: Path) -> None:
     assert memory.cut(8 * GIB, 5 * GIB, [], []) == memory.Memory(8 * GIB, 5 * GIB, "system")
 
 
-def test_a_limit_of_address_space_leaves_room_for_libraries() -> None:
-    found = memory.cut(64 * GIB, 60 * GIB, [], [2 * GIB])
+def test_a_limit_of_address_space_leaves_room_for_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    limits = {resource.RLIMIT_AS: 2 * GIB, resource.RLIMIT_DATA: resource.RLIM_INFINITY}
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (limits[kind], limits[kind]))
+    found = memory.host()
     assert found.source == "rlimit"
     assert found.contained
-    assert found.available == 2 * GIB - memory.VIRTUAL
+    assert found.available <= 2 * GIB - memory.VIRTUAL
+    limits[resource.RLIMIT_AS] = resource.RLIM_INFINITY
+    assert memory.host().source != "rlimit"
 
 
 def test_this_machine_has_memory() -> None:
@@ -201,3 +206,12 @@ def test_flags_are_read_from_the_system(tmp_path: Path) -> None:
     path.write_text("processor: 0\nflags\t\t: fpu avx2 avx other\n")
     assert machine.flags(path) == ("avx", "avx2")
     assert machine.flags(tmp_path / "none") == ()
+
+
+def test_what_is_given_back_or_promised_counts_where_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = look(monkeypatch, device("CUDA0", free=2 * GIB))
+    changed = found.with_free({"CUDA0": 5 * GIB, "host": -found.host.free // 2})
+    assert changed.gpus[0].free == 7 * GIB
+    assert changed.host.free == pytest.approx(found.host.free / 2, abs=1)
+    assert found.with_free({"CUDA0": 99 * GIB}).gpus[0].free == 12 * GIB
+    assert found.with_free({"CUDA0": -99 * GIB}).gpus[0].free == 0

@@ -6,6 +6,7 @@ processor shares that of the host, so its bytes are counted there once, and its 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -60,9 +61,13 @@ class Machine:
     def pool(self, name: str) -> Pool:
         return next((pool for pool in self.pools if pool.name == name), self.host)
 
-    def with_free(self, more: int) -> Machine:
-        """The same with so many more bytes of main memory free: what is about to be given back."""
-        return replace(self, host=replace(self.host, free=min(self.host.total, self.host.free + more)))
+    def with_free(self, more: Mapping[str, int]) -> Machine:
+        """The same with so many more bytes free, by pool: what is about to be given back, or is promised already."""
+
+        def changed(pool: Pool) -> Pool:
+            return replace(pool, free=max(0, min(pool.total, pool.free + more.get(pool.name, 0))))
+
+        return replace(self, host=changed(self.host), gpus=tuple(changed(pool) for pool in self.gpus))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import psutil
 
-VIRTUAL = 450 * 1024 * 1024
-"""Address space that a worker takes beyond what it uses: libraries, stacks of threads (docs/log.md)."""
+VIRTUAL = 900 * 1024 * 1024
+"""Address space that a worker takes beyond what it uses: libraries, stacks and arenas of threads (docs/log.md)."""
+DATA = 100 * 1024 * 1024
+"""The same of writable memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +38,13 @@ def host(proc: Path = Path("/proc/self"), groups: Path = Path("/sys/fs/cgroup"))
 
 
 def cut(total: int, free: int, groups: list[tuple[int, int]], limits: list[int]) -> Memory:
-    """groups: (limit, used) of control groups; limits: of a process's address space or data."""
+    """groups: (limit, used) of control groups; limits: what limits of a process leave it."""
     source = "system"
     for limit, used in groups:
         if limit < total or limit - used < free:
             source = "control group"
         total, free = min(total, limit), min(free, max(0, limit - used))
-    for limit in limits:
-        usable = max(0, limit - VIRTUAL)
+    for usable in limits:
         if usable < free:
             source = "rlimit"
         total, free = min(total, usable), min(free, usable)
@@ -59,13 +60,14 @@ def total() -> int:
 
 
 def _limits() -> list[int]:
-    """Limits of one process that workers inherit."""
+    """What the limits that workers inherit leave to one of them."""
     try:
         import resource
     except ImportError:  # Windows has none
         return []
-    values = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
-    return [value for value in values if value != resource.RLIM_INFINITY]
+    kinds = ((resource.RLIMIT_AS, VIRTUAL), (resource.RLIMIT_DATA, DATA))
+    limits = [(resource.getrlimit(kind)[0], extra) for kind, extra in kinds]
+    return [max(0, limit - extra) for limit, extra in limits if limit != resource.RLIM_INFINITY]
 
 
 def rss(pid: int) -> int:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, Protocol, cast
 
 from fireside_engine import address, errors
@@ -39,6 +40,7 @@ DRIFT = 0.03
 DRIFT_BYTES = 256 * 1024**2
 """What is told and shown when a load took so much more or less than it should, whichever is larger."""
 
+NOTHING: Mapping[str, int] = MappingProxyType({})
 Look = Callable[[Sequence[Mapping[str, object]], str], Machine]
 
 
@@ -63,12 +65,12 @@ class Planner(Protocol):
         self,
         path: Path,
         options: LoadOptions,
-        free_more: int = 0,
+        free_more: Mapping[str, int] = NOTHING,
         *,
         force: bool = False,
         draft: Path | None = None,
     ) -> Grant:
-        """free_more: bytes of main memory to count as free besides, negative for what is promised already; force:
+        """free_more: bytes to count as free besides, by device, negative for what is promised already; force:
         load it even where it should not fit; draft: a model that would draft for it, `Grant.draft` says whether there
         is room for both.
 
@@ -126,7 +128,7 @@ class FitPlanner:
         self,
         path: Path,
         options: LoadOptions,
-        free_more: int = 0,
+        free_more: Mapping[str, int] = NOTHING,
         *,
         force: bool = False,
         draft: Path | None = None,

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from fireside_engine import errors
-from fireside_engine.core.footprint import HOST
+from fireside_engine.core.footprint import HOST, Footprint
 from fireside_engine.hardware import memory
 from fireside_engine.server.planning import Grant, Planner
 from fireside_engine.server.resident import ModelKey, Resident
@@ -37,8 +38,8 @@ class Supervisor:
         self._planner = settings.planner()
         self._residents: dict[ModelKey, Resident] = {}
         self._room = asyncio.Lock()
-        self._promised: dict[ModelKey, int] = {}
-        """Bytes that loading models were granted."""
+        self._promised: dict[ModelKey, Footprint] = {}
+        """What loading models were granted."""
 
     @property
     def planner(self) -> Planner:
@@ -102,11 +103,10 @@ class Supervisor:
             await asyncio.gather(*(other.departed() for other in self._residents.values() if other is not resident))
             while True:
                 idle = [r for r in self._residents.values() if r.idle and r.state == "ready"]
-                grant = await self._grant(resident, 0, refuse=not idle)
+                grant = await self._grant(resident, {}, refuse=not idle)
                 if grant is not None and idle:
-                    freed = sum(memory.rss(r.handle.pid) for r in idle if r.handle is not None)
-                    ideal = await self._grant(resident, freed, refuse=False)
-                    if ideal is None or ideal.setup.n_ctx <= grant.setup.n_ctx:
+                    ideal = await self._grant(resident, _held(idle), refuse=False)
+                    if ideal is None or _as_good(grant, ideal):
                         break
                 elif grant is not None:
                     break
@@ -114,29 +114,56 @@ class Supervisor:
                 log.info("%s makes room for %s", oldest.name, resident.name)
                 await oldest.unload()
             self._promised = {k: n for k, n in self._promised.items() if self._is_loading(k)}
-            self._promised[resident.key] = grant.footprint.need(HOST)
+            self._promised[resident.key] = grant.footprint
             return grant
 
-    async def _grant(self, resident: Resident, more: int, *, refuse: bool) -> Grant | None:
-        """None where it does not fit and `refuse` is not asked for. Raises InsufficientMemory."""
+    async def _grant(self, resident: Resident, more: Mapping[str, int], *, refuse: bool) -> Grant | None:
+        """None where it does not fit and `refuse` is not asked for. Raises InsufficientMemory.
+
+        more: bytes to count as free besides, by device.
+        """
         path, options = Path(resident.key.path), resident.key.options
         force = resident.force and refuse
+        reserved = self._reserved()
+        free = {name: more.get(name, 0) - reserved.get(name, 0) for name in {*more, *reserved}}
         try:
-            return await asyncio.to_thread(self._planner.plan, path, options, more - self._reserved(), force=force)
+            return await asyncio.to_thread(self._planner.plan, path, options, free, force=force)
         except errors.InsufficientMemory:
             if refuse:
                 raise
             return None
 
-    def _reserved(self) -> int:
-        """What loading models were promised and do not have yet."""
-        reserved = 0
+    def _reserved(self) -> dict[str, int]:
+        """What loading models were promised and do not have yet, by device; what they have of a GPU is not known."""
+        reserved: dict[str, int] = {}
         for key, promised in self._promised.items():
             if self._is_loading(key):
                 handle = self._residents[key].handle
-                reserved += max(0, promised - (memory.rss(handle.pid) if handle is not None else 0))
+                had = memory.rss(handle.pid) if handle is not None else 0
+                for name in {HOST, *promised.device_names}:
+                    left = promised.need(name) - (had if name == HOST else 0)
+                    reserved[name] = reserved.get(name, 0) + max(0, left)
         return reserved
 
     def _is_loading(self, key: ModelKey) -> bool:
         resident = self._residents.get(key)
         return resident is not None and resident.state == "loading"
+
+
+def _held(residents: Iterable[Resident]) -> dict[str, int]:
+    """Bytes that these models would give back, by device."""
+    held: dict[str, int] = {}
+    for resident in residents:
+        if resident.handle is not None:
+            held[HOST] = held.get(HOST, 0) + memory.rss(resident.handle.pid)
+        for part in resident.grant.footprint.devices if resident.grant is not None else ():
+            if part.device != HOST:
+                held[part.device] = held.get(part.device, 0) + part.total
+    return held
+
+
+def _as_good(grant: Grant, ideal: Grant) -> bool:
+    """Slots and the type of KV are not worth that another model leaves; context and graphics memory are."""
+    own, best = grant.setup, ideal.setup
+    same_place = (own.gpu_layers, own.cpu_experts) == (best.gpu_layers, best.cpu_experts)
+    return own.n_ctx >= best.n_ctx and same_place
