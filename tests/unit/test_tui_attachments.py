@@ -73,7 +73,7 @@ def test_a_file_is_typed_completed_sent_and_counted(folder: Path) -> None:
         assert ui.prompt.text == "Explain @src/main.rs "
         await ui.pilot.press("enter")
         await ui.until(lambda: ui.engine.closed and not ui.chat._answering.is_busy)
-        assert ui.messages[0] == "you: Explain @src/main.rs\n⎙ src/main.rs · 1 line · ≈3 tok"
+        assert ui.messages[0] == "you: Explain @src/main.rs\n@ src/main.rs · 1 line · ≈3 tok"
         content = ui.engine.bodies[0]["messages"][0]["content"]
         assert content == "src/main.rs:\n```\nfn main() {}\n```\n\nExplain @src/main.rs"
         await ui.send("And @image.png")

@@ -308,7 +308,7 @@ def test_files_of_a_question_are_shown_and_read_again() -> None:
 
     async def scenario(ui: Driver) -> None:
         await ui.until(lambda: ui.messages)
-        assert ui.messages[0] == "you: What is it?\n⎙ a[b].py · 2 lines · ≈2 tok\n⎙ piped text · 1 line · ≈1 tok"
+        assert ui.messages[0] == "you: What is it?\n@ a[b].py · 2 lines · ≈2 tok\n@ piped text · 1 line · ≈1 tok"
         await ui.pilot.press("escape", "escape")
         await ui.until(lambda: ui.prompt.text == "What is it?")
         await ui.ask(" Really?")

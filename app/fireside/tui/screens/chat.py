@@ -140,8 +140,7 @@ class ChatScreen(Screen[None]):
             is_reading=self._transcript.has_focus,
             is_editing=state.editing is not None,
         )
-        self._queue.show(state.queue)
-        self._prompt.border_title = "another version of your message" if state.editing is not None else None
+        self._queue.show(state.queue, is_editing=state.editing is not None)
         self._jump.show(away=not self._transcript.at_end, is_writing=self._answering.is_busy)
         if state.wants_status(view):
             self._refresh_status()

@@ -166,6 +166,11 @@ class ChatList(ModalScreen[Place | None]):
         self._fill()
 
     def _fill(self) -> None:
+        self.set_class(not self._rows, "-empty")
+        # What was hidden has no width before it is laid out.
+        self.call_after_refresh(self._put_rows)
+
+    def _put_rows(self) -> None:
         options = self.query_one(OptionList)
         before = options.highlighted
         width = max(16, options.size.width - 2)
@@ -174,9 +179,6 @@ class ChatList(ModalScreen[Place | None]):
         options.add_options([Option(_row(row, width, now, self._current)) for row in self._rows])
         if self._rows:
             options.highlighted = min(before or 0, len(self._rows) - 1)
-        self.set_class(not self._rows, "-empty")
-        if not self._rows:
-            self.query_one(VerticalScroll).query_one(Static).update("")
 
     @on(OptionList.OptionHighlighted)
     def _highlighted(self) -> None:

@@ -52,7 +52,7 @@ class TreeScreen(ModalScreen[str | None]):
             border: none;
             background: $surface;
             scrollbar-size-vertical: 1;
-            &:focus { border: none; }
+            &:focus { border: none; background: $surface; background-tint: $surface 0%; }
         }
         &.-short > Vertical { padding: 0 1; max-height: 100%; }
     }

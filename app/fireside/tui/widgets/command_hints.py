@@ -46,7 +46,7 @@ class CommandHints(Static):
         rows = [
             Content.assemble((command.usage.ljust(width), "$accent"), "  ", (command.description, "$faint"))
             for command in self._commands
-        ] or [Content.assemble(("⎙ ", "$faint"), (on_one_line(name), "$accent")) for name in self._files]
+        ] or [Content.assemble(("@ ", "$faint"), (on_one_line(name), "$accent")) for name in self._files]
         listed = rows if len(rows) <= most else rows[: max(1, most - 1)]
         lines = [row.truncate(max(10, self.app.size.width - 4), ellipsis=True) for row in listed]
         if len(listed) < len(rows):

@@ -44,7 +44,7 @@ class UserMessage(Static):
 
     def __init__(self, text: str, materials: Sequence[Material] = (), branch: Branch = None) -> None:
         parts = [Content(on_screen(text).expandtabs(4))] if text else []
-        parts += [Content.styled(f"⎙ {_of_material(material)}", "$faint") for material in materials]
+        parts += [Content.styled(f"@ {_of_material(material)}", "$faint") for material in materials]
         if branch is not None:
             parts.append(Content.styled(label(branch), "$accent"))
         super().__init__(Content("\n").join(parts), markup=False)

@@ -37,7 +37,7 @@ class JumpStrip(Static):
 
 
 class QueueStrip(Static):
-    """Messages that are sent when the present answer is complete."""
+    """What becomes of the message in the prompt, and messages that are sent when the present answer is complete."""
 
     DEFAULT_CSS = """
     QueueStrip { height: auto; max-height: 4; padding: 0 2; color: $faint; display: none; }
@@ -46,10 +46,13 @@ class QueueStrip(Static):
     def __init__(self) -> None:
         super().__init__(markup=False)
 
-    def show(self, queue: list[Draft]) -> None:
-        self.display = bool(queue)
-        if not queue:
+    def show(self, queue: list[Draft], *, is_editing: bool = False) -> None:
+        self.display = bool(queue) or is_editing
+        if not self.display:
             return
         width = max(10, self.app.size.width - 14)
         lines = [Content(on_one_line(draft.text)).truncate(width, ellipsis=True) for draft in queue]
-        self.update(Content("\n").join(Content.assemble(("queued ", "$accent"), line) for line in lines))
+        shown = [Content.assemble(("queued ", "$accent"), line) for line in lines]
+        if is_editing:
+            shown.append(Content.assemble(("editing ", "$accent"), "· esc leaves it"))
+        self.update(Content("\n").join(shown))
