@@ -16,7 +16,8 @@ from fake_engine import FakePlanner, Running, running
 from fireside_engine import address, errors
 from fireside_engine.core.footprint import Setup
 from fireside_engine.models.gguf import read_header
-from fireside_engine.server.dry_runs import DryRuns, Kept, setup_key, shape_key
+from fireside_engine.server import dry_runs
+from fireside_engine.server.dry_runs import BuildFile, DryRuns, Kept, setup_key, shape_key
 from fireside_engine.server.planning import FitPlanner
 from gguf_writer import Tensor, gguf, settings, write_split
 
@@ -90,6 +91,18 @@ def test_a_binding_that_cannot_be_loaded_is_told_with_the_next_step() -> None:
         with pytest.raises(errors.InternalError) as caught:
             _ = runs.devices
         assert "doctor" in caught.value.hint
+
+
+def test_a_build_without_graphics_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "import json; print(json.dumps({'devices': [], 'build': 'b', 'offload': %s}), flush=True); input()"
+    for offload in (True, False):
+        file = BuildFile(tmp_path / str(offload))
+        with DryRuns((sys.executable, "-c", script % offload)) as runs:
+            file.save(runs)
+        # With graphics there may be another device, or less memory on it, the next time.
+        assert file.load() == (None if offload else "b")
+    monkeypatch.setattr(dry_runs, "_installed", lambda: "another")
+    assert file.load() is None
 
 
 def test_answers_are_kept_by_shape_and_not_by_type(tmp_path: Path) -> None:

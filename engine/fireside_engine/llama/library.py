@@ -79,6 +79,11 @@ def fingerprint() -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
+def supports_offload() -> bool:
+    """Whether this build can compute on anything but the CPU."""
+    return bool(api.llama_supports_gpu_offload())
+
+
 def build() -> str:
     """llama-cpp-python's version and the instruction sets its llama.cpp was built for."""
     import importlib.metadata

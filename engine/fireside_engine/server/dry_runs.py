@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.metadata
 import json
 import logging
 import os
@@ -61,6 +62,11 @@ class DryRuns:
     def devices(self) -> list[dict[str, Any]]:
         """As llama/devices.py has them. Raises InternalError when llama.cpp cannot be loaded at all."""
         return list(self._greet()["devices"])
+
+    @property
+    def offload(self) -> bool:
+        """Whether this build of llama.cpp can use graphics at all."""
+        return bool(self._greet()["offload"])
 
     @property
     def build(self) -> str:
@@ -152,6 +158,43 @@ class DryRuns:
         if process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
+
+
+class BuildFile:
+    """What llama.cpp said of itself, kept for as long as it is not installed anew.
+
+    Only of a build without graphics: whatever it is asked, there is nothing else to hear, so no process is started to
+    ask again.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "build.json"
+
+    def load(self) -> str | None:
+        try:
+            data = json.loads(self._path.read_text(encoding="utf-8"))
+            return str(data["build"]) if data["installed"] == _installed() else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def save(self, runs: DryRuns) -> None:
+        if runs.offload:
+            return
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            address.write_private(self._path, json.dumps({"installed": _installed(), "build": runs.build}))
+        except OSError as error:
+            log.warning("the build of llama.cpp could not be kept: %s", error)
+
+
+def _installed() -> str:
+    """Changes whenever llama-cpp-python is installed, whatever its version."""
+    try:
+        found = importlib.metadata.distribution("llama-cpp-python")
+        changed = Path(str(found.locate_file("llama_cpp/lib"))).stat().st_mtime_ns
+    except (importlib.metadata.PackageNotFoundError, OSError):
+        return ""
+    return f"{sys.executable} {found.version} {changed}"
 
 
 def shape_key(header: Header, build: str) -> str:

@@ -31,7 +31,7 @@ from fireside_engine.models.discovery import stat_model
 from fireside_engine.models.gguf import Header, read_header
 from fireside_engine.models.shape import shape_of
 from fireside_engine.server.book_file import BookFile, Load, identity
-from fireside_engine.server.dry_runs import Buffers, DryRuns, Kept, setup_key, shape_key
+from fireside_engine.server.dry_runs import Buffers, BuildFile, DryRuns, Kept, setup_key, shape_key
 from fireside_engine.worker.protocol import LoadOptions, ModelInfo
 
 log = logging.getLogger(__name__)
@@ -260,9 +260,12 @@ class FitPlanner:
     # --- inside
 
     def _machine(self, runs: DryRuns) -> Machine:
+        if self._hello is None and (build := BuildFile(_directory()).load()):
+            self._hello = ([], build)
         if self._hello is None or self._hello[0]:
             # Graphics memory changes as other programs use it; without graphics there is nothing to ask again.
             self._hello = (runs.devices, runs.build)
+            BuildFile(_directory()).save(runs)
         return self._look_at(*self._hello)
 
     def _with_quality(self, subject: Subject) -> Subject:
@@ -304,7 +307,7 @@ class FitPlanner:
         """By `setup_key`; what is known from before is not measured again."""
         build = self._hello[1] if self._hello else runs.build
         key = shape_key(header, build)
-        kept = Kept(address.cache_dir() / "dry_runs")
+        kept = Kept(_directory())
         known = self._measured.get(key) or kept.load(key)
         new = [setup for setup in setups if setup_key(setup) not in known]
         if new:
@@ -333,6 +336,10 @@ class FitPlanner:
         self.book.change(
             lambda known: replace(known, book=known.book.learn(candidate.quant, candidate.file, predicted, measured))
         )
+
+
+def _directory() -> Path:
+    return address.cache_dir() / "dry_runs"
 
 
 def _load(grant: Grant, info: ModelInfo, resident: int) -> Load:

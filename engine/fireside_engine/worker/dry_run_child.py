@@ -51,7 +51,12 @@ def serve(questions: Iterable[str], out: TextIO) -> None:
     from fireside_engine.llama.devices import devices
 
     library.start()
-    hello = {"devices": [asdict(device) for device in devices()], "build": library.build()}
+    hello = {
+        "devices": [asdict(device) for device in devices()],
+        "build": library.build(),
+        # Whether there could ever be a device without another build.
+        "offload": library.supports_offload(),
+    }
     print(json.dumps(hello), file=out, flush=True)
     for line in questions:
         print(json.dumps(answer(json.loads(line))), file=out, flush=True)
