@@ -19,6 +19,8 @@ FILLED = 1024
 """Tokens of the conversation that speeds are told for."""
 HALF_LIFE = 4
 """So many measurements later, one weighs half."""
+_SURPRISE = 1.5
+"""What is further off than this, once something is known, counts as so much."""
 TRUSTED = 3
 """Measurements after which a rate is shown with the narrow margin."""
 _DEFAULT_BANDWIDTH = {"host": 12e9, "gpu": 250e9, "unified": 80e9}
@@ -38,6 +40,9 @@ class Rate:
 
     def learn(self, ratio: float) -> Rate:
         ratio = min(20.0, max(0.05, ratio))
+        if self.count >= 2:
+            # One answer beside a busy neighbour must not spoil what many have taught.
+            ratio = min(_SURPRISE * self.factor, max(self.factor / _SURPRISE, ratio))
         weight = max(1 / (self.count + 1), 1 - 0.5 ** (1 / HALF_LIFE))
         return Rate(self.factor * (1 - weight) + ratio * weight, self.count + 1)
 
