@@ -29,6 +29,11 @@ def to_json_line(value: JsonObject) -> str:
     return json.dumps(value, ensure_ascii=False).translate(_HIDDEN)
 
 
+def to_json_text(value: object) -> str:
+    """JSON for people and files, in which no control character but line ends stands in the open."""
+    return json.dumps(value, ensure_ascii=False, indent=2).translate(_HIDDEN) + "\n"
+
+
 def claim_streams() -> None:
     """Put the null device where a standard stream is closed, so that no socket or file of ours takes its number."""
     for number in range(3):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -13,7 +12,8 @@ from fireside.conversations.export import to_json, to_markdown
 from fireside.conversations.store import Store
 from fireside.conversations.tree import Conversation
 from fireside.exit_codes import ExitCode
-from fireside.terminal import Narrator, Output
+from fireside.sanitize import clean
+from fireside.terminal import Narrator, Output, to_json_text
 
 _EPILOG = """\
 Markdown has the present branch, JSON has all. Where FILE is a folder, or ends with a slash, each conversation becomes
@@ -51,9 +51,10 @@ def main(words: Sequence[str]) -> ExitCode:
 
 def document(conversations: list[Conversation], kind: str) -> str:
     if kind == "md":
-        return "\n---\n\n".join(map(to_markdown, conversations))
+        # Whoever prints the file later must not have a terminal that obeys a model.
+        return clean("\n---\n\n".join(map(to_markdown, conversations)))
     data = [to_json(conversation) for conversation in conversations]
-    return json.dumps(data[0] if len(data) == 1 else data, ensure_ascii=False, indent=2) + "\n"
+    return to_json_text(data[0] if len(data) == 1 else data)
 
 
 def file_name(conversation: Conversation) -> str:

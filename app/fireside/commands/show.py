@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from fireside.arguments import Parser
@@ -12,7 +11,7 @@ from fireside.conversations.store import Store
 from fireside.exit_codes import ExitCode
 from fireside.failure import Failure
 from fireside.sanitize import clean
-from fireside.terminal import Output
+from fireside.terminal import Output, to_json_text
 
 
 def main(words: Sequence[str]) -> ExitCode:
@@ -35,7 +34,7 @@ def main(words: Sequence[str]) -> ExitCode:
     store = Store()
     conversation = store.load(store.resolve(args.id))
     if args.json:
-        text = json.dumps(to_json(conversation), ensure_ascii=False, indent=2) + "\n"
+        text = to_json_text(to_json(conversation))
     elif args.answer or args.extract is not None:
         answer = conversation.last_answer()
         if answer is None:

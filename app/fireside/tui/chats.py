@@ -14,7 +14,8 @@ from fireside.conversations.export import to_json, to_markdown
 from fireside.conversations.store import Store
 from fireside.conversations.tree import Conversation, Turn
 from fireside.failure import Failure
-from fireside.terminal import to_json_line
+from fireside.sanitize import clean
+from fireside.terminal import to_json_text
 from fireside.tui.answering import Answering
 from fireside.tui.chat_settings import ChatSettings
 from fireside.tui.clipboard import write_file
@@ -124,7 +125,7 @@ class Chats:
         if not conversation.turns:
             return "There is nothing to write yet."
         as_json = path.endswith(".json")
-        text = to_json_line(to_json(conversation)) + "\n" if as_json else to_markdown(conversation)
+        text = to_json_text(to_json(conversation)) if as_json else clean(to_markdown(conversation))
         return f"Wrote {await asyncio.to_thread(_write, text, path, conversation.title)}"
 
     async def _enter(self, conversation: Conversation) -> None:
