@@ -22,9 +22,9 @@ from fireside_engine.core.footprint import HOST, DeviceBytes, Footprint, Setup
 from fireside_engine.models.catalogue import default_catalogue
 from fireside_engine.server.__main__ import main
 from fireside_engine.server.engine import Engine
+from fireside_engine.server.granting import NOTHING, Grant
 from fireside_engine.server.instance import listen
 from fireside_engine.server.lifecycle import EngineServer
-from fireside_engine.server.planning import NOTHING, Grant
 from fireside_engine.server.security import Access
 from fireside_engine.server.settings import Settings
 from fireside_engine.server.tenants import read_keys

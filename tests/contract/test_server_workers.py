@@ -14,7 +14,7 @@ import pytest
 
 from fake_engine import FakePlanner, Opened, Reply, Running, events, gone, running, text_of, until, write_model
 from fireside_engine.core.footprint import HOST, DeviceBytes, Footprint, Setup
-from fireside_engine.server.planning import NOTHING, Grant
+from fireside_engine.server.granting import NOTHING, Grant
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from fireside_engine.core.fit import (
     forced_plan,
     lower,
     plan_for,
+    reason,
     rungs,
     speed_step,
     target_context,
@@ -242,6 +243,23 @@ def test_what_is_asked_for_is_taken() -> None:
     deterministic = plan_for(own, MACHINES["desktop-32"], Wish(deterministic=True), closed_form, Book())
     assert deterministic is not None
     assert (deterministic.setup.type_k, deterministic.setup.type_v) == ("f16", "bf16")
+
+
+def test_every_plan_has_its_reason() -> None:
+    own = candidate("dense-8b", "Q4_K_M")
+
+    def why(machine: str, wish: Wish, whom: Candidate = own) -> str:
+        plan = plan_for(whom, MACHINES[machine], wish, closed_form, Book())
+        assert plan is not None
+        return reason(plan, whom, wish)
+
+    assert why("gaming-24", Wish()).startswith("16,384 tokens of context are enough")
+    assert "of 4 slots because" in why("laptop-16", Wish())
+    assert why("gaming-24", Wish(n_ctx=8192)).startswith("8,192 tokens of context were asked for")
+    short = replace(own, shape=replace(own.shape, n_ctx_train=8192))
+    assert why("gaming-24", Wish(), short).startswith("The model was trained for 8,192 tokens")
+    assert "memory holds" in why("laptop-8", Wish(), candidate("dense-8b", "IQ3_XXS")).casefold()
+    assert "the experts of" in why("gaming-12", Wish(), candidate("experts-30b", "Q4_K_M"))
 
 
 def test_no_context_is_longer_than_the_training() -> None:

@@ -65,7 +65,7 @@ def _plan(row: JsonObject) -> str:
     plan = row["plan"]
     return (
         f"{plan['words']}, {plan['n_ctx']:,} tokens of context, KV in {plan['kv']}, {plan['n_slots']} slots, "
-        f"about {plan['tokens_per_second']:.0f} tokens/s"
+        f"about {plan['tokens_per_second']:.0f} tokens/s. {plan['reason']}"
     )
 
 

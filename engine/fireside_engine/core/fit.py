@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from fireside_engine.core.driving import BATCH, SLOTS
 from fireside_engine.core.footprint import HOST, Footprint, Setup, merge
 from fireside_engine.core.machine import MIB, Machine, shortages
 from fireside_engine.core.placement import ContextCost, Costs, footprint, process_bytes
@@ -20,8 +21,6 @@ from fireside_engine.core.speed import Book, Speed, predict
 CONTEXT = 16384
 """Tokens of a conversation that a plan aims at."""
 LEAST_CONTEXT = 1024
-SLOTS = 4
-"""Conversations decoded together: an editor, a chat, a pipe, and one more."""
 KV_SHARE = 4
 """Slots beyond the first may take this part of what is free after all else."""
 SPEED = 15.0
@@ -41,7 +40,7 @@ class Wish:
     deterministic: bool = False
     speed: float = SPEED
     n_outputs: int = 16
-    n_batch: int = 512
+    n_batch: int = BATCH
 
     @property
     def types(self) -> tuple[str, str] | None:
@@ -85,6 +84,28 @@ class Plan:
     def kv(self) -> str:
         setup = self.setup
         return setup.type_k if setup.type_k == setup.type_v else f"{setup.type_k}/{setup.type_v}"
+
+
+def reason(plan: Plan, candidate: Candidate, wish: Wish) -> str:
+    """Why a file is loaded so, in one sentence."""
+    setup, target = plan.setup, target_context(candidate.shape, wish)
+    if setup.n_ctx < target:
+        what = f"memory holds {setup.n_ctx:,} of {target:,} tokens of context"
+    elif wish.n_ctx:
+        what = f"{setup.n_ctx:,} tokens of context were asked for"
+    elif setup.n_ctx == padded(candidate.shape.n_ctx_train):
+        what = f"the model was trained for {setup.n_ctx:,} tokens"
+    else:
+        what = f"{setup.n_ctx:,} tokens of context are enough for most conversations, and fit"
+    if setup.type_k == "q8_0" and wish.types is None:
+        what += ", with KV in q8_0 because f16 would leave less"
+    if wish.n_slots is None and setup.n_slots < SLOTS:
+        what += f", with {setup.n_slots} of {SLOTS} slots because the others would take too much"
+    if setup.cpu_experts:
+        what += f", with the experts of {setup.cpu_experts} layers in main memory"
+    elif setup.gpu_layers > 0:
+        what += f", with {setup.gpu_layers} of {candidate.shape.n_layer + 1} layers on graphics"
+    return f"{what[:1].upper()}{what[1:]}."
 
 
 def target_context(shape: Shape, wish: Wish) -> int:

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from fireside_engine import errors
 from fireside_engine.core import fit
 from fireside_engine.core.choice import Choice, Row, choose
-from fireside_engine.core.fit import Wish
+from fireside_engine.core.fit import Wish, reason
 from fireside_engine.core.machine import Machine, Pool
 from fireside_engine.core.quality import class_quality
 from fireside_engine.core.refusal import Refusal
@@ -192,6 +192,7 @@ def assess_model(
             refusal = planner.refusal(subject, others, machine, wish, runs, row)
         told = row_json(entry.name, entry.path, row, refusal, choice)
         if row.plan is not None:
+            told["plan"]["reason"] = reason(row.plan, subject.candidate, wish)
             told["plan"]["speeds"] = _speeds(row, machine, planner.book.learned.book)
         described.append(told)
     first = subjects[0][1].candidate if subjects else None

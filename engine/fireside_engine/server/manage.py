@@ -129,6 +129,7 @@ def describe(resident: Resident) -> dict[str, Any]:
         "waiting": resident.outstanding - active,
         "rss": memory.rss(handle.pid) if handle else 0,
         "predicted": resident.grant.footprint.total if resident.grant is not None else None,
+        "reason": resident.grant.reason if resident.grant is not None else "",
         "note": resident.grant.note if resident.grant is not None else "",
         "drift": resident.drift,
         "loaded_s_ago": round(resident.loaded_for(), 3) if resident.state == "ready" else None,

@@ -10,8 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, cast
 
 from fireside_engine import address, errors
 from fireside_engine.core import fit
@@ -32,6 +31,7 @@ from fireside_engine.models.gguf import Header, read_header
 from fireside_engine.models.shape import shape_of
 from fireside_engine.server.book_file import BookFile, Load, identity
 from fireside_engine.server.dry_runs import Buffers, BuildFile, DryRuns, Kept, setup_key, shape_key
+from fireside_engine.server.granting import NOTHING, Grant
 from fireside_engine.worker.protocol import LoadOptions, ModelInfo
 
 log = logging.getLogger(__name__)
@@ -40,59 +40,7 @@ DRIFT = 0.03
 DRIFT_BYTES = 256 * 1024**2
 """What is told and shown when a load took so much more or less than it should, whichever is larger."""
 
-NOTHING: Mapping[str, int] = MappingProxyType({})
 Look = Callable[[Sequence[Mapping[str, object]], str], Machine]
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """Leave to load a file, in this way."""
-
-    options: LoadOptions
-    """With everything chosen."""
-    footprint: Footprint
-    setup: Setup
-    draft: bool = False
-    """The draft model has room besides; its bytes are in the footprint."""
-    note: str = ""
-    """What the user should know of it: that it is forced, or smaller than planned."""
-
-
-class Planner(Protocol):
-    """What the supervisor asks."""
-
-    def plan(
-        self,
-        path: Path,
-        options: LoadOptions,
-        free_more: Mapping[str, int] = NOTHING,
-        *,
-        force: bool = False,
-        draft: Path | None = None,
-    ) -> Grant:
-        """free_more: bytes to count as free besides, by device, negative for what is promised already; force:
-        load it even where it should not fit; draft: a model that would draft for it, `Grant.draft` says whether there
-        is room for both.
-
-        Raises InsufficientMemory with what is missing and what would help.
-        """
-        ...
-
-    def lower(self, path: Path, grant: Grant) -> Grant | None:
-        """The next smaller way, after an allocation failed."""
-        ...
-
-    def loaded(self, path: Path, grant: Grant, info: ModelInfo) -> str:
-        """Learn from a load; returns a sentence when it took what nobody expected, or ""."""
-        ...
-
-    def answered(self, path: Path, grant: Grant, seconds_per_token: float, filled: int) -> None:
-        """Learn from an answer that had the machine to itself."""
-        ...
-
-    def settled(self, path: Path, grant: Grant, info: ModelInfo, resident: int) -> None:
-        """Learn from the bytes of a worker that has answered."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +88,13 @@ class FitPlanner:
             second = self.subject(draft) if draft is not None else None
             row = self.assess(subject, machine, wish, runs, second)
             if row.plan is not None:
-                return _grant(options, row.plan)
+                return _grant(options, row.plan, fit.reason(row.plan, subject.candidate, wish))
             if force:
                 forced = fit.forced_plan(
                     subject.candidate, machine, wish, self._costs(subject.header, wish, runs), self.book.learned.book
                 )
                 short = max((shortage.missing for shortage in row.short), default=0)
-                return _grant(options, forced, f"Loaded by force: {gib(short)} of memory are missing.")
+                return _grant(options, forced, note=f"Loaded by force: {gib(short)} of memory are missing.")
             raise too_large(subject.candidate.name, self.refusal(subject, (), machine, wish, runs, row))
 
     def lower(self, path: Path, grant: Grant) -> Grant | None:
@@ -165,7 +113,7 @@ class FitPlanner:
                 f"{found.setup.n_slots} slots and KV in {found.kv} instead of {grant.setup.n_ctx:,}, "
                 f"{grant.setup.n_slots} and {grant.setup.type_k}."
             )
-            return _grant(grant.options, found, note)
+            return _grant(grant.options, found, note=note)
 
     def loaded(self, path: Path, grant: Grant, info: ModelInfo) -> str:
         with self._lock:
@@ -382,7 +330,7 @@ def too_large(name: str, refusal: Refusal) -> errors.InsufficientMemory:
     )
 
 
-def _grant(options: LoadOptions, plan: Plan, note: str = "") -> Grant:
+def _grant(options: LoadOptions, plan: Plan, why: str = "", note: str = "") -> Grant:
     setup = plan.setup
     kv = options.kv_type
     if kv is None and (not options.deterministic or setup.type_k == setup.type_v):
@@ -395,4 +343,4 @@ def _grant(options: LoadOptions, plan: Plan, note: str = "") -> Grant:
         gpu_layers=setup.gpu_layers,
         cpu_experts=setup.cpu_experts,
     )
-    return Grant(filled, plan.footprint, setup, bool(plan.draft), note)
+    return Grant(filled, plan.footprint, setup, why, bool(plan.draft), note)

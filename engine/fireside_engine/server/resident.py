@@ -19,7 +19,7 @@ from fireside_engine import errors
 from fireside_engine.core.events import Timings
 from fireside_engine.hardware import memory
 from fireside_engine.server.crashes import CrashRecord, broken
-from fireside_engine.server.planning import Grant, Planner
+from fireside_engine.server.granting import Grant, Planner
 from fireside_engine.server.settings import Settings
 from fireside_engine.server.worker_handle import WorkerHandle
 from fireside_engine.worker.protocol import Loading, LoadOptions, ModelInfo

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fireside_engine.server.planning import FitPlanner, Planner
+from fireside_engine.server.granting import Planner
+from fireside_engine.server.planning import FitPlanner
 
 MIB = 1024 * 1024
 

@@ -15,7 +15,7 @@ from typing import Protocol
 from fireside_engine import errors
 from fireside_engine.core.footprint import HOST, Footprint
 from fireside_engine.hardware import memory
-from fireside_engine.server.planning import Grant, Planner
+from fireside_engine.server.granting import Grant, Planner
 from fireside_engine.server.resident import ModelKey, Resident
 from fireside_engine.server.settings import Settings
 from fireside_engine.worker.protocol import LoadOptions
