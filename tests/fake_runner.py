@@ -7,12 +7,14 @@ forgotten: every later token of that sequence changes.
 from __future__ import annotations
 
 import hashlib
+import random
 from typing import Any
 
 import numpy as np
 
 from fireside_engine.core.divergence import Divergence
 from fireside_engine.core.prefix import Offer
+from fireside_engine.core.speculation.verify import verify
 from fireside_engine.core.step import Drawn, Phase, Restore, Result, Step
 
 N_VOCAB = 1000
@@ -59,7 +61,8 @@ class FakeRunner:
         if step.phase is Phase.PREFILL:
             assert len(step.chunks) == 1, "a prompt shares its batch"
         else:
-            assert all(len(chunk.tokens) == 1 and chunk.draw for chunk in step.chunks)
+            assert len({len(chunk.tokens) for chunk in step.chunks}) == 1, "streams of different lengths in a batch"
+            assert all(chunk.draw for chunk in step.chunks)
         started, self.now = self.now, self.now + step.n_tokens
         if len(self.steps) - 1 in self.fail_at:
             for slot in slots:
@@ -73,11 +76,15 @@ class FakeRunner:
             assert len(kv) <= self.n_ctx, "more tokens than the context holds"
             self.n_computed += len(chunk.tokens)
             if chunk.draw is not None:
-                history = chunk.draw.history
-                assert [int(token) for token in history] == kv, "the history is not what KV holds"
-                logits = np.zeros(N_VOCAB, np.float32)
-                logits[next_token(kv)] = 1.0
-                drawn.append((chunk.slot, chunk.draw.drawer.draw(logits, len(kv), history, chunk.draw.remaining)))
+                history, drafted = chunk.draw.history, chunk.draw.drafted
+                known = [int(token) for token in history]
+                assert known == kv[: len(known)], "the history is not what KV holds"
+                assert step.phase is Phase.DECODE or len(known) == len(kv)
+                tokens = verify(chunk, lambda row, kv=kv, start=chunk.start: logits_after(kv[: start + row + 1]))
+                assert 1 <= len(tokens) <= drafted + 1
+                drawn += ((chunk.slot, token) for token in tokens)
+                if step.phase is Phase.DECODE:
+                    del kv[chunk.start + len(tokens) :]
         return Result(tuple(drawn), started, self.now)
 
     def rest(self) -> None:
@@ -121,6 +128,12 @@ class FakeRunner:
         )
 
 
+def logits_after(kv: list[int]) -> Any:
+    logits = np.zeros(N_VOCAB, np.float32)
+    logits[next_token(kv)] = 1.0
+    return logits
+
+
 def next_token(kv: list[int]) -> int:
     """What the fake model says after these tokens."""
     digest = hashlib.blake2b(np.asarray(kv, np.int32).tobytes(), digest_size=8).digest()
@@ -134,3 +147,36 @@ class Greedy:
         assert position == len(history)
         assert remaining >= 1
         return Drawn(int(logits.argmax()))
+
+    def guess(self, logits: Any, position: int, history: Any) -> tuple[int, float]:
+        return int(logits.argmax()), 0.9
+
+
+class Prophet(Greedy):
+    """Draws the largest logit, and tells what comes next, as a constraint does; what it says is right or wrong by
+    chance. `forces`: sometimes it decides itself, and then says so before."""
+
+    def __init__(self, prompt: list[int], seed: int, *, right: float, forces: bool = False) -> None:
+        self._random = random.Random(seed)
+        self._right = right
+        self._forces = forces
+        self._queue: list[int] = []
+
+    def draw(self, logits: Any, position: int, history: Any, remaining: int) -> Drawn:
+        assert position == len(history)
+        assert remaining >= 1
+        known = [int(token) for token in history]
+        if self._queue:
+            token = self._queue.pop(0)
+        else:
+            assert logits is not None, "a free token is drawn without logits"
+            token = int(logits.argmax())
+        known.append(token)
+        if self._forces and not self._queue and next_token(known) % 3 == 0:
+            # A function of the text alone, as in a real constraint.
+            self._queue = [(token * 7 + i) % N_VOCAB for i in range(next_token(known) % 5)]
+        likely = list(self._queue)
+        for _ in range(self._random.randrange(12)):
+            right = self._random.random() < self._right
+            likely.append(next_token(known + likely) if right else self._random.randrange(N_VOCAB))
+        return Drawn(token, forced=tuple(self._queue), likely=tuple(likely))

@@ -57,6 +57,7 @@ def _add_generation(parser: Parser) -> None:
     add("--stop", metavar="STRING", action="append", default=[], help="end before this text; again for each")
     add("--deterministic", action="store_true", help="byte for byte the same text, whatever else runs")
     add("--force", action="store_true", help="load the model even where it should not fit into memory")
+    add("--draft", metavar="MODEL", help="the model that drafts; auto, or off to decode token by token")
     add("--keep-alive", metavar="TIME", help="keep the model loaded this long afterwards: seconds, 5m, 2h")
 
 

@@ -31,7 +31,11 @@ def stats_lines(answer: Answer, first_text_s: float | None, total_s: float) -> l
         decode += f" at {_rate(timings.get('predicted_per_second'))}"
     lines.append(f"{decode}, ended by {answer.finish_reason}; {total_s:.2f} s in all")
     if drafted := int(timings.get("draft_n") or 0):
-        lines.append(f"drafts       {int(timings.get('draft_n_accepted') or 0):,} of {drafted:,} accepted")
+        sources = timings.get("draft_sources") or {}
+        mix = ", ".join(f"{name} {counts['draft_n_accepted']:,}" for name, counts in sources.items())
+        line = f"drafts       {int(timings.get('draft_n_accepted') or 0):,} of {drafted:,} accepted"
+        won = float(timings.get("draft_ms_won") or 0.0) / 1000
+        lines.append(line + (f" ({mix}), {abs(won):.2f} s {'won' if won >= 0 else 'lost'}" if mix else ""))
     facts = ", ".join(f"{key} {_word(extension[key])}" for key in ("seed", "exact") if extension.get(key) is not None)
     lines.append(f"model        {answer.model}" + (f" ({facts})" if facts else ""))
     if reason := extension.get("reason"):

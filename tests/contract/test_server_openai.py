@@ -66,6 +66,7 @@ def test_the_sdk_gets_a_whole_answer(client: openai.OpenAI) -> None:
         "cache_n", "cache_ram_n", "cache_disk_n",
         "prompt_n", "prompt_ms", "prompt_per_token_ms", "prompt_per_second", "predicted_n", "predicted_ms",
         "predicted_per_token_ms", "predicted_per_second", "draft_n", "draft_n_accepted",
+        "draft_ms_won", "draft_sources",
     }  # fmt: skip
 
 

@@ -52,6 +52,10 @@ def _run(args: argparse.Namespace, narrator: Narrator) -> None:
     system = system_of(args, chosen, narrator)
     if args.deterministic:
         settings["deterministic"] = extension["deterministic"] = True
+    if args.draft == "off":
+        extension["speculate"] = False
+    elif args.draft:
+        extension["draft"] = args.draft
     body: JsonObject = {
         "messages": recording.messages(question.words, question.materials, system),
         **STREAM_OPTIONS,

@@ -44,7 +44,12 @@ class Timings:
     predicted_ms: float = 0.0
     """From the first token to the last."""
     draft_n: int = 0
+    """Drafted tokens that were computed."""
     draft_n_accepted: int = 0
+    draft_ms_won: float = 0.0
+    """Against plain decoding, by the ledger; negative where drafts lost."""
+    draft_sources: tuple[tuple[str, int, int], ...] = ()
+    """(source, drafted, accepted)."""
     queue_ms: float = 0.0
     """Waiting for a slot."""
 

@@ -16,6 +16,7 @@ from fireside_engine.core.machine import MIB, Machine, shortages
 from fireside_engine.core.placement import ContextCost, Costs, footprint, process_bytes
 from fireside_engine.core.quality import Quality
 from fireside_engine.core.shape import Shape, padded
+from fireside_engine.core.speculation.matching import MAX_DRAFT
 from fireside_engine.core.speed import Book, Speed, predict
 
 CONTEXT = 16384
@@ -39,7 +40,7 @@ class Wish:
     kv_type: str | None = None
     deterministic: bool = False
     speed: float = SPEED
-    n_outputs: int = 16
+    n_outputs: int = MAX_DRAFT + 1
     n_batch: int = BATCH
 
     @property

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from fireside_engine.core.speculation.matching import MAX_DRAFT
+
 HOST = "host"
 """The device name of main memory; every other name is llama.cpp's own, e.g. "CUDA0"."""
 
@@ -82,7 +84,7 @@ class Setup:
     cpu_experts: int = 0
     """Of so many layers, from the first on, the experts stay in main memory."""
     n_batch: int = 512
-    n_outputs: int = 16
+    n_outputs: int = MAX_DRAFT + 1
     """Rows of logits that one batch may ask for."""
     swa_full: bool = False
     """Layers with a sliding window keep KV for the whole context."""

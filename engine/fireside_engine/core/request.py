@@ -127,3 +127,5 @@ class Request:
     """A name of the client's choice: what is saved under it is deleted together."""
     save: bool = True
     """Keep KV on disk for the next turn."""
+    speculate: bool = True
+    """Drafts may be computed with it; they change its speed, never its text."""

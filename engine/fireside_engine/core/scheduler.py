@@ -26,7 +26,9 @@ from fireside_engine.core.rules import Rules, Trimming
 from fireside_engine.core.saving import due
 from fireside_engine.core.sequence import Sequence
 from fireside_engine.core.slot import Slot
-from fireside_engine.core.step import Chunk, Copy, Cut, Draw, Phase, Restore, Result, Step
+from fireside_engine.core.speculation.drafting import LEAST
+from fireside_engine.core.speculation.speculator import Limits, Plan, Speculator, rows_of
+from fireside_engine.core.step import Chunk, Copy, Cut, Draw, Drawn, Phase, Propose, Restore, Result, Step
 from fireside_engine.core.window import TILE, next_cut
 
 DECODE_SHARE = 0.4
@@ -42,8 +44,11 @@ ALONE_SECONDS = 1.0
 class Scheduler:
     """Slots, the queue before them, and the order of steps."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, speculator: Speculator | None = None) -> None:
         self.rules = rules
+        self.speculator = speculator or Speculator(Limits(most_rows=1), {})
+        self._plan: Plan | None = None
+        """What the running step computes for running sequences."""
         self._slots = [Slot(i, rules.n_ctx) for i in range(rules.n_slots)]
         self._waiting: deque[Sequence] = deque()
         self._running: deque[Slot] = deque()
@@ -125,6 +130,8 @@ class Scheduler:
 
         `drop`: it goes from idle slots too, and what runs now is not saved when it ends.
         """
+        if drop:
+            self.speculator.stores.forget()
         for slot in self._slots:
             if owner is None or slot.owner == owner:
                 slot.saved = slot.state = 0
@@ -199,18 +206,26 @@ class Scheduler:
             self._restored(step.restore, result.restored)
             return self.drain()
         self._account(step, result)
-        drawn = dict(result.drawn)
+        if step.propose is not None:
+            self._proposed(result)
+            return self.drain()
+        drawn = result.by_slot()
+        if step.phase is Phase.DECODE:
+            self._speculated(step, drawn, result.seconds)
         for chunk in step.chunks:
             slot = self._slots[chunk.slot]
-            slot.n = chunk.start + len(chunk.tokens)
+            # Of drafts, KV stays as far as draws agreed.
+            slot.n = chunk.start + len(drawn[slot.id] if step.phase is Phase.DECODE else chunk.tokens)
             sequence = slot.sequence
             if sequence is None:
                 self._settled(slot)
                 continue
             if step.phase is Phase.PREFILL:
                 self._prefilled(slot, sequence, result.finished)
-            if chunk.draw is not None:
-                self._take(slot, sequence, drawn[chunk.slot], result.finished)
+            for one in drawn.get(chunk.slot, ()):
+                # Behind the end of an answer drafts may have gone on.
+                if slot.sequence is sequence:
+                    self._take(slot, sequence, one, result.finished)
             if slot.sequence is sequence:
                 self._save(slot, len(sequence.prompt), ended=False)
         return self.drain()
@@ -351,7 +366,10 @@ class Scheduler:
         return max(TILE, min(self.rules.n_batch, wanted))
 
     def _decode_step(self) -> Step:
-        chosen = [self._running[i] for i in range(min(self.rules.decode_width, len(self._running)))]
+        plan = self._plan = self.speculator.plan(list(self._running), self.rules.decode_width)
+        if plan.proposal is not None:
+            return self._propose_step(plan.proposal.slot, plan.proposal.k)
+        chosen = [self._running[i] for i in range(plan.streams)]
         self._running.rotate(-len(chosen))
         # Streams of consecutive ids share a ubatch (llama-batch.cpp, split_equal).
         chosen.sort(key=lambda slot: slot.id)
@@ -359,18 +377,34 @@ class Scheduler:
         for slot in chosen:
             if slot.sequence is None:
                 raise AssertionError("a slot without a sequence runs")
-            tokens = slot.tokens[slot.n : slot.n + 1]
-            chunks.append(Chunk(slot.id, slot.n, tokens, self._draw(slot, slot.sequence)))
+            chunks.append(rows_of(slot, slot.sequence, plan))
         return self._step(Phase.DECODE, tuple(chunks))
 
+    def _propose_step(self, slot: Slot, k: int) -> Step:
+        if slot.sequence is None:
+            raise AssertionError("drafts are wanted for a slot without a sequence")
+        tokens = slot.tokens[: slot.n + 1]
+        return Step(Phase.DRAFT, (), propose=Propose(slot.id, tokens, k, LEAST, slot.sequence.drawer))
+
+    def _proposed(self, result: Result) -> None:
+        if self._plan is None:
+            raise AssertionError("nobody asked the draft model")
+        self.speculator.proposed(self._plan, result.proposed, result.seconds)
+
+    def _speculated(self, step: Step, drawn: dict[int, list[Drawn | dict[str, Any]]], seconds: float) -> None:
+        if self._plan is None:
+            raise AssertionError("a decoding step without a plan")
+        tokens = {slot: [one.token for one in some if isinstance(one, Drawn)] for slot, some in drawn.items()}
+        self.speculator.settle(self._plan, [self._slots[chunk.slot] for chunk in step.chunks], tokens, seconds)
+
     def _draw(self, slot: Slot, sequence: Sequence) -> Draw | None:
+        """For the last piece of a prompt."""
         if sequence.remaining <= 0:
             return None
-        length = len(sequence.prompt) + sequence.n_generated
-        return Draw(sequence.drawer, slot.tokens[:length], sequence.remaining)
+        return Draw(sequence.drawer, slot.tokens[: len(sequence.prompt)], sequence.remaining)
 
     def _account(self, step: Step, result: Result) -> None:
-        if step.phase is Phase.DECODE:
+        if step.phase in (Phase.DECODE, Phase.DRAFT):
             self._decode_credit -= result.seconds
             return
         self._decode_credit = result.seconds * DECODE_SHARE / (1.0 - DECODE_SHARE)
@@ -392,6 +426,7 @@ class Scheduler:
         sequence.prefilled = now
         self._prefilling.remove(slot)
         self._running.appendleft(slot)
+        self.speculator.begin(slot, sequence)
         if sequence.remaining <= 0:
             self._release(slot, FinishReason.LENGTH)
 
@@ -436,6 +471,7 @@ class Scheduler:
         sequence = slot.sequence
         if sequence is None:
             raise AssertionError("an empty slot is dropped")
+        self.speculator.end(slot, sequence)
         slot.sequence = None
         if self._fetching.pop(sequence.request_id, None) is not None:
             self._restores = deque(ready for ready in self._restores if ready[0] != sequence.request_id)

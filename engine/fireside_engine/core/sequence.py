@@ -12,6 +12,7 @@ from fireside_engine.core.detokenizer import Detokenizer
 from fireside_engine.core.divergence import Divergence
 from fireside_engine.core.events import Delta, FinishReason, Timings, TokenLogprob
 from fireside_engine.core.owner import Owner
+from fireside_engine.core.speculation.tally import Tally
 from fireside_engine.core.step import Drawer, Drawn, Tokens
 from fireside_engine.core.stop import StopMachine
 
@@ -42,6 +43,18 @@ class Sequence:
     tail: Any = None
     """For who made the prompt: what its answer goes on from."""
     generated: list[int] = field(default_factory=list)
+
+    speculate: bool = True
+    """Drafts may be computed for it."""
+    greedy: bool = False
+    """It draws the largest logit: drafts are accepted more often."""
+    logprobs: bool = False
+    constrained: bool = False
+    forced: tuple[int, ...] = ()
+    """Tokens that come next whatever the logits are."""
+    likely: tuple[int, ...] = ()
+    """Tokens that probably come next by the constraint."""
+    tally: Tally = field(default_factory=Tally)
 
     n_generated: int = 0
     finish: FinishReason | None = None
@@ -78,6 +91,7 @@ class Sequence:
         self.last_token = now
         self.n_generated += 1
         self.generated.append(drawn.token)
+        self.forced, self.likely = drawn.forced, drawn.likely
         if drawn.token in self.eog:
             return self.end(FinishReason.STOP)
         self._pending_tokens += 1
@@ -125,5 +139,9 @@ class Sequence:
             prompt_ms=(self.prefilled - self.admitted) * 1e3,
             predicted_n=self.n_generated,
             predicted_ms=max(0.0, self.last_token - self.prefilled) * 1e3,
+            draft_n=self.tally.n_drafted,
+            draft_n_accepted=self.tally.n_accepted,
+            draft_ms_won=self.tally.won_seconds * 1e3,
+            draft_sources=tuple((s, n, self.tally.accepted.get(s, 0)) for s, n in self.tally.drafted.items()),
             queue_ms=queue_ms,
         )

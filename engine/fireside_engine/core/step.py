@@ -24,28 +24,43 @@ class Drawn:
     logprob: TokenLogprob | None = None
     ended: bool = False
     """The constraint is complete: nothing may follow."""
+    forced: tuple[int, ...] = ()
+    """Tokens that the constraint forces next: drawing takes them whatever the logits are."""
+    likely: tuple[int, ...] = ()
+    """Tokens that probably come next by the constraint, the forced ones first."""
 
 
 class Drawer(Protocol):
     """Draws the tokens of one request: its sampling parameters, its constraint, its penalties."""
 
-    def draw(self, logits: Logits, position: int, history: Tokens, remaining: int) -> Drawn:
+    def draw(self, logits: Logits | None, position: int, history: Tokens, remaining: int) -> Drawn:
         """The token for `position` (absolute, 0 is the first of the prompt).
 
-        logits: float32 (n_vocab,), valid during the call only, not to be changed. history: all tokens before it.
-        remaining: how many tokens the request may still have, this one included.
+        logits: float32 (n_vocab,), valid during the call only, not to be changed; None where the token is forced and no
+        log probabilities are wanted. history: all tokens before it. remaining: how many tokens the request may still
+        have, this one included.
         """
+        ...
+
+    def guess(self, logits: Logits, position: int, history: Tokens) -> tuple[int, float]:
+        """The token that would be drawn from a draft model's logits, without any constraint, and its probability by
+        these logits. Changes nothing."""
         ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Draw:
-    """Draw a token from the logits of a chunk's last token."""
+    """Draw from the logits of a chunk's tokens: after the first of `1 + drafted` tokens, and after each further one as
+    long as the draw before it gave that very token."""
 
     drawer: Drawer
     history: Tokens
-    """Tokens 0..position-1, those of the chunk included."""
+    """Tokens from 0 on, the drafted ones included."""
     remaining: int
+    """How many tokens the request may still have when the first is drawn."""
+    drafted: int = 0
+    certain: int = 0
+    """So many draws from the first on need no logits."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +71,7 @@ class Chunk:
     start: int
     """Position of the first token."""
     tokens: Tokens
+    """In a decoding step the latest token, drafted ones, and whatever pads the batch to a cheaper size."""
     draw: Draw | None
     """None for a piece of a prompt that is not its last."""
 
@@ -100,11 +116,27 @@ class Cut:
     owner: Owner
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Propose:
+    """Let the draft model go on from a slot's tokens."""
+
+    slot: int
+    tokens: Tokens
+    """All of the slot's, the latest included."""
+    k: int
+    """Tokens wanted."""
+    least: float
+    """Drafting ends after a token of less probability, by the draft model's own view."""
+    drawer: Drawer
+
+
 class Phase(StrEnum):
     PREFILL = "prefill"
     """One piece of one prompt."""
     DECODE = "decode"
-    """One token for each of several slots."""
+    """The latest token of each of several slots, and drafts after it, the same number of rows for each."""
+    DRAFT = "draft"
+    """The draft model proposes tokens."""
     RESTORE = "restore"
     """KV comes back from disk."""
     SAVE = "save"
@@ -124,6 +156,7 @@ class Step:
     """Done before anything is dropped."""
     restore: Restore | None = None
     cuts: tuple[Cut, ...] = ()
+    propose: Propose | None = None
 
     @property
     def n_tokens(self) -> int:
@@ -135,7 +168,9 @@ class Result:
     """What came of a Step."""
 
     drawn: tuple[tuple[int, Drawn | dict[str, Any]], ...]
-    """(slot, token) for every chunk that asked; a `FiresideError.to_dict()` where drawing failed for that slot."""
+    """(slot, token) for every chunk that asked, in order; several where drafts were drawn, up to the first that differs
+    from its draft. A `FiresideError.to_dict()` where drawing failed for that slot. Of a decoding step's KV the slot
+    keeps as many tokens as were drawn."""
     started: float
     finished: float
     """Seconds of a monotonic clock."""
@@ -143,9 +178,17 @@ class Result:
     """Of a RESTORE: the slot holds what was to be restored; otherwise it holds nothing."""
     kept: tuple[bool, ...] = ()
     """Of a SAVE: which cuts were taken over."""
+    proposed: tuple[tuple[int, float], ...] = ()
+    """Of a DRAFT: tokens and the draft model's probability of each."""
     failed: dict[str, Any] | None = None
     """`FiresideError.to_dict()` when the batch as a whole was not computed; the KV of its slots is undefined then."""
 
     @property
     def seconds(self) -> float:
         return self.finished - self.started
+
+    def by_slot(self) -> dict[int, list[Drawn | dict[str, Any]]]:
+        drawn: dict[int, list[Drawn | dict[str, Any]]] = {}
+        for slot, outcome in self.drawn:
+            drawn.setdefault(slot, []).append(outcome)
+        return drawn

@@ -110,8 +110,9 @@ class Context:
         self._output = np.zeros(n, np.int8)
         self._size = 0
 
-    def add(self, slot: int, start: int, tokens: Tokens, outputs: int) -> int:
-        """Put consecutive tokens of a slot into the batch; logits are wanted for the last `outputs` of them.
+    def add(self, slot: int, start: int, tokens: Tokens, outputs: int, padding: int = 0) -> int:
+        """Put consecutive tokens of a slot into the batch; logits are wanted for the last `outputs` of them, or of
+        those before the `padding` at the end.
 
         Returns the batch index of the last token.
         """
@@ -123,7 +124,7 @@ class Context:
         self._seq_address[first:last] = self._slot_ids.ctypes.data + slot * self._slot_ids.itemsize
         self._output[first:last] = 0
         if outputs:
-            self._output[last - outputs : last] = 1
+            self._output[last - padding - outputs : last - padding] = 1
         self._size = last
         return last - 1
 

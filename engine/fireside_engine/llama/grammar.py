@@ -58,6 +58,9 @@ _JSON_OPTIONS: JsonCompileOptions = {
 }
 """One optional space after a comma or colon, as models like to write; more would let a small model loop in spaces."""
 
+_SPACINGS = ((", ", ": "), (",", ":"))
+"""How JSON is spaced in fact, the usual way first: grammars without a choice, whose forced text is a likely draft."""
+
 T = TypeVar("T")
 
 
@@ -70,6 +73,9 @@ class _Compiled:
     in_json: bool
     way: list[int] | None = None
     error: str = ""
+    guides: tuple[llguidance.LLMatcher, ...] = ()
+    """The same constraint under each of _SPACINGS."""
+    table: llguidance.LLTokenizer | None = None
 
 
 class GrammarCompiler:
@@ -127,6 +133,7 @@ class GrammarCompiler:
         table, vocabulary = self._get_tables()
         grammar, facts = _checked(constraint)
         in_json = constraint.kind in ("json_schema", "json_object")
+        spaced_grammars = _spaced(constraint) if in_json else []
 
         def work() -> _Compiled:
             limits = llguidance.LLParserLimits(max_lexer_states=50_000, verbose_errors=False)
@@ -148,7 +155,9 @@ class GrammarCompiler:
                 elif not probe.rollback(1):
                     # Some options of Lark grammars prevent it, and without it a token cannot be refused.
                     way = None
-            return _Compiled(matcher, examples, in_json, way, error)
+            spaced = [llguidance.LLMatcher(table, text, log_level=0, limits=limits) for text in spaced_grammars]
+            guides = tuple(guide for guide in spaced if not guide.is_error())
+            return _Compiled(matcher, examples, in_json, way, error, guides, table)
 
         compiled = self._bounded(work)
         if compiled.error:
@@ -216,9 +225,20 @@ def _checked(constraint: Constraint) -> tuple[str, SchemaFacts]:
             return llguidance.LLMatcher.grammar_from_lark(gbnf_to_lark(constraint.source)), SchemaFacts((), ())
 
 
-def _json_grammar(schema: dict[str, object]) -> str:
+def _spaced(constraint: Constraint) -> list[str]:
+    """The grammar of a checked JSON constraint, once for each of _SPACINGS."""
+    schema: dict[str, object] = (
+        {"type": "object"} if constraint.kind == "json_object" else parse_schema(constraint.source)[0]
+    )
+    options: list[JsonCompileOptions] = [
+        {**_JSON_OPTIONS, "item_separator": item, "key_separator": key} for item, key in _SPACINGS
+    ]
+    return [_json_grammar(schema, one) for one in options]
+
+
+def _json_grammar(schema: dict[str, object], options: JsonCompileOptions = _JSON_OPTIONS) -> str:
     try:
-        return str(llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_JSON_OPTIONS))
+        return str(llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=options))
     except ValueError as error:
         raise _explained(str(error)) from error
 
@@ -261,6 +281,9 @@ class Matcher:
         self._remaining = MAX_WAY
         self._mask = np.zeros((vocabulary.n + 31) // 32, np.uint32)
         self._is_ended = False
+        self._guides = [guide.deep_copy() for guide in compiled.guides]
+        """Those that the answer has followed so far."""
+        self._table = compiled.table
 
     def mask(self, remaining: int) -> NDArray[np.uint32]:
         """A bit for each token that may come next, the lowest bit of a word first. The array is used again.
@@ -290,13 +313,15 @@ class Matcher:
             return self._way[0]
         return None
 
-    def accept(self, token: int) -> int:
-        """Take in a token that `mask` allowed; returns the token that was taken.
+    def accept(self, token: int, remaining: int | None = None) -> int:
+        """Take in a token that `mask` allowed, or one that is forced; returns the token that was taken.
+
+        remaining: as for `mask`, where it was not asked.
 
         It is another one where `token` would open more than can be closed in the tokens that remain: then the first of
         the way to the end, or the end itself.
         """
-        left = self._remaining = self._remaining - 1
+        left = self._remaining = (self._remaining if remaining is None else remaining) - 1
         if token in self._eog:
             return self._end(token)
         self._consume(token)
@@ -314,6 +339,7 @@ class Matcher:
             self._way = known[1:]
         if self._place is not None:
             self._place.advance(self._vocabulary.piece(token))
+        self._guides = [guide for guide in self._guides if guide.consume_token(token)]
         return token
 
     def _way_after(self, token: int, left: int) -> list[int] | None:
@@ -355,6 +381,13 @@ class Matcher:
     def forced(self) -> list[int]:
         """Tokens that must come next, whatever the model says; possibly none. They are still to be accepted."""
         return [] if self.finished else list(self._matcher.compute_ff_tokens())
+
+    def likely(self, forced: tuple[int, ...]) -> tuple[int, ...]:
+        """Tokens that probably come next: the forced ones, or more where JSON leaves no choice but its spaces."""
+        if self.finished or not self._guides or self._table is None:
+            return forced
+        text = bytes(self._guides[0].compute_ff_bytes())
+        return tuple(self._table.tokenize_bytes(text)) if text else forced
 
     def close(self) -> None:
         """Nothing more is asked; the memory goes with the object."""

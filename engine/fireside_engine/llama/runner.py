@@ -6,12 +6,15 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from fireside_engine.core.speculation.verify import verify
 from fireside_engine.core.state_rows import Rows, RowsUse
-from fireside_engine.core.step import Cut, Drawn, Phase, Restore, Result, Step
+from fireside_engine.core.step import Chunk, Cut, Drawn, Logits, Phase, Propose, Restore, Result, Step
 from fireside_engine.errors import FiresideError, InternalError
 from fireside_engine.llama.context import Context
+from fireside_engine.llama.drafter import Drafter
 from fireside_engine.llama.state import StateAccess
 
 log = logging.getLogger(__name__)
@@ -33,13 +36,20 @@ class Stored:
 
 
 class LlamaRunner:
-    """Turns a Step into one llama_decode and one draw for each chunk that asks."""
+    """Turns a Step into one llama_decode and the draws of each chunk that asks."""
 
-    def __init__(self, context: Context, state: StateAccess | None = None, keep: Keep | None = None) -> None:
+    def __init__(
+        self,
+        context: Context,
+        state: StateAccess | None = None,
+        keep: Keep | None = None,
+        drafter: Drafter | None = None,
+    ) -> None:
         """keep: takes what is cut out of KV, at once; it returns False when it cannot."""
         self._context = context
         self._state = state
         self._keep = keep
+        self._drafter = drafter
 
     def execute(self, step: Step) -> Result:
         """Never raises for what a request can cause: failures are part of the result."""
@@ -55,15 +65,21 @@ class LlamaRunner:
             return Result((), started, time.perf_counter(), kept=tuple(map(self._cut, step.cuts)))
         if step.restore is not None:
             return Result((), started, time.perf_counter(), restored=self._restore(step.restore))
-        outputs = [context.add(c.slot, c.start, c.tokens, 1 if c.draw else 0) for c in step.chunks]
+        if step.propose is not None:
+            proposed = self._propose(step.propose)
+            return Result((), started, time.perf_counter(), proposed=proposed)
+        first_rows = [self._add(chunk) for chunk in step.chunks]
         status = context.decode()
         if status != 0:
             words = "the KV cache has no room for it" if status == _NO_SLOT else f"llama_decode gave {status}"
             return self._failed(started, words)
         drawn: list[tuple[int, Drawn | dict[str, Any]]] = []
-        for chunk, index in zip(step.chunks, outputs, strict=True):
-            if chunk.draw is not None:
-                drawn.append((chunk.slot, self._draw(chunk.draw, context.logits(index))))
+        for chunk, first in zip(step.chunks, first_rows, strict=True):
+            tokens = verify(chunk, partial(self._logits, first))
+            drawn += ((chunk.slot, token) for token in tokens)
+            if step.phase is Phase.DECODE and len(tokens) < len(chunk.tokens):
+                # At once: whoever looks at the slot next sees its own tokens only.
+                context.trim(chunk.slot, chunk.start + len(tokens))
         return Result(tuple(drawn), started, time.perf_counter())
 
     def rest(self) -> None:
@@ -91,13 +107,25 @@ class LlamaRunner:
         payload: Stored = restore.payload
         return self._state.restore(restore.slot, payload.rows, payload.state, restore.n)
 
-    @staticmethod
-    def _draw(draw: Any, logits: Any) -> Drawn | dict[str, Any]:
+    def _propose(self, wanted: Propose) -> tuple[tuple[int, float], ...]:
+        if self._drafter is None:
+            return ()
         try:
-            drawn: Drawn = draw.drawer.draw(logits, len(draw.history), draw.history, draw.remaining)
-        except FiresideError as error:
-            return error.to_dict()
-        return drawn
+            return tuple(self._drafter.propose(wanted))
+        except FiresideError:
+            # Without drafts the answer goes on as well.
+            log.exception("the draft model failed")
+            return ()
+
+    def _logits(self, first: int, row: int) -> Logits:
+        return self._context.logits(first + row)
+
+    def _add(self, chunk: Chunk) -> int:
+        """Returns the batch index of the chunk's first row."""
+        draw, n = chunk.draw, len(chunk.tokens)
+        outputs = draw.drafted + 1 - draw.certain if draw else 0
+        padding = chunk.start + n - len(draw.history) if draw else 0
+        return self._context.add(chunk.slot, chunk.start, chunk.tokens, outputs, padding) - n + 1
 
     @staticmethod
     def _failed(started: float, words: str) -> Result:

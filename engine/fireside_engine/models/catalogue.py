@@ -35,6 +35,8 @@ from fireside_engine.models.gguf import quick_check
 from fireside_engine.models.inventory import Inventory, Row, Source, take_inventory, unique_name
 from fireside_engine.models.other_stores import Foreign, find_foreign
 
+DRAFT_SHARE = 0.4
+"""Parameters of a draft model over those of the model; a larger one hardly pays."""
 MODEL_VARIABLE = "FIRESIDE_MODEL"
 STORES_VARIABLE = "FIRESIDE_OTHER_STORES"
 """0: models of other programs are not looked for."""
@@ -163,6 +165,26 @@ class Catalogue:
     def cache_settings(self) -> CacheSettings:
         """What config.toml says of KV on disk. Raises InvalidRequest when the file is malformed."""
         return load_configuration(self._config_file).cache
+
+    def draft_for(self, entry: Entry) -> Path | None:
+        """The file of a model that may draft for this one: the one that models.toml names, else the largest that has
+        as many tokens, the same architecture, and at most DRAFT_SHARE of its parameters."""
+        known = self._toml.models.get(entry.details.get("catalogue", ""))
+        inventory = self._inventory()
+        for name in filter(None, (known.draft, known.small) if known else ()):
+            for row in inventory.files_of(name):
+                if not self._describer.describe(row.file).error:
+                    return row.file.path
+        n_params = entry.details.get("n_params") or 0
+        fitting = [
+            other
+            for other in map(self._entry, inventory.rows)
+            if other.details.get("n_vocab") == entry.details.get("n_vocab")
+            and other.details.get("architecture") == entry.details.get("architecture")
+            and 0 < (other.details.get("n_params") or 0) <= DRAFT_SHARE * n_params
+        ]
+        best = max(fitting, key=lambda other: (other.details["n_params"], -other.size), default=None)
+        return best.path if best else None
 
     def _inventory(self) -> Inventory:
         return take_inventory(self.models_dir, self._toml, self._registered, self._others())

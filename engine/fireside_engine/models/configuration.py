@@ -31,6 +31,7 @@ class ModelSettings(_Table):
     n_ctx: int | None = Field(default=None, ge=256, le=1 << 22, description="Tokens of one conversation.")
     n_slots: int | None = Field(default=None, ge=1, le=64, description="Conversations decoded together.")
     n_threads: int | None = Field(default=None, ge=1, le=1024, description="Threads that compute.")
+    draft: str | None = Field(default=None, description="The model that drafts for it: a name, auto or off.")
     kv_type: Literal["f16", "bf16", "q8_0"] | None = Field(default=None, description="Type of the KV cache.")
     cache: bool | None = Field(default=None, description="Keep its KV on disk; otherwise what `cache.enabled` says.")
 

@@ -51,6 +51,7 @@ def messages_call(body: bytes) -> MessagesCall:
         constraint=_constraint(wanted, prompt),
         conversation=(extension.conversation or "") if extension else "",
         save=extension is None or extension.save is not False,
+        speculate=extension is None or extension.speculate not in (False, "off"),
     )
     choice = wanted.tool_choice or {}
     return MessagesCall(
@@ -59,6 +60,7 @@ def messages_call(body: bytes) -> MessagesCall:
         requests=(request,),
         stream=bool(wanted.stream),
         deterministic=extension.deterministic if extension else None,
+        draft=extension.draft if extension else None,
         tools=schemas_of(prompt.tools),
         parallel=choice.get("disable_parallel_tool_use") is not True,
         stops=stops,

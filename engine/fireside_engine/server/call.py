@@ -28,6 +28,8 @@ class Call:
     """The client wants to hear of loading and of the prompt."""
     timings_per_token: bool = False
     deterministic: bool | None = None
+    draft: str | None = None
+    """The model that drafts for it; None leaves it to the settings."""
     keep_alive: float | None = None
     tools: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Name of a tool to the schema of its arguments; without any, calls are words like others."""

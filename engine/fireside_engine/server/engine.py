@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from fireside_engine import errors
 from fireside_engine.core.owner import Owner
@@ -39,8 +40,8 @@ class Engine:
     def uptime_s(self) -> float:
         return time.monotonic() - self._started
 
-    def resident(self, entry: Entry, *, deterministic: bool | None = None) -> Resident:
-        """`deterministic` None leaves it to the settings of the model and of the engine.
+    def resident(self, entry: Entry, *, deterministic: bool | None = None, draft: str | None = None) -> Resident:
+        """`deterministic` and `draft` None leaves it to the settings of the model and of the engine.
 
         Raises ShuttingDown, ModelNotFound when the file is gone, or InvalidRequest when config.toml is malformed.
         """
@@ -59,8 +60,14 @@ class Engine:
                 deterministic=deterministic,
                 cache=chosen.cache is not False,
                 cache_budget=self.catalogue.cache_settings().budget,
+                draft=self._draft(draft or chosen.draft or "auto"),
             ),
+            partial(self.catalogue.draft_for, entry),
         )
+
+    def _draft(self, name: str) -> str:
+        """The path of a draft model that was named. Raises ModelNotFound."""
+        return name if name in ("auto", "off") else str(self.catalogue.resolve(name).path)
 
     def generate(
         self,
@@ -69,10 +76,11 @@ class Engine:
         *,
         tenant: str,
         deterministic: bool | None = None,
+        draft: str | None = None,
         keep_alive: float | None = None,
     ) -> Generation:
         """To be entered with `async with`. tenant: whose prompts these are; nobody else's share KV with them."""
-        resident = self.resident(entry, deterministic=deterministic)
+        resident = self.resident(entry, deterministic=deterministic, draft=draft)
         requests = [replace(request, tenant=tenant) for request in requests]
         return Generation(
             resident, requests, keep_alive=keep_alive, buffer_limit=self.settings.buffer_limit, live=self._live

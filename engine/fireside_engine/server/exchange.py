@@ -81,6 +81,7 @@ class Exchange:
             self._call.requests,
             tenant=self._tenant,
             deterministic=self._call.deterministic,
+            draft=self._call.draft,
             keep_alive=self._call.keep_alive,
         )
 
@@ -170,5 +171,6 @@ class Exchange:
         transcript.load_ms = generation.load_ms
         if (info := generation.info) is not None:
             transcript.deterministic = info.deterministic
+            transcript.speculation = info.speculation
             transcript.speaks(info.chat_format)
         return transcript.heed(item)

@@ -147,6 +147,7 @@ class Answer:
             "load_ms": round(self.transcript.load_ms, 3),
             "deterministic": self.transcript.deterministic,
             "cache_reason": ends[0].timings.cache_reason,
+            "speculation": self.transcript.speculation,
         }
 
 
@@ -178,7 +179,19 @@ def timings_body(timings: Timings) -> dict[str, Any]:
         "predicted_per_second": round(timings.predicted_per_second, 3),
         "draft_n": timings.draft_n,
         "draft_n_accepted": timings.draft_n_accepted,
+        "draft_ms_won": round(timings.draft_ms_won, 3),
+        "draft_sources": sources_body(timings.draft_sources),
     }
+
+
+def sources_body(sources: Sequence[tuple[str, int, int]]) -> dict[str, Any]:
+    """By source, how many tokens were drafted and how many of them accepted."""
+    body: dict[str, Any] = {}
+    for source, drafted, accepted in sources:
+        counts = body.setdefault(source, {"draft_n": 0, "draft_n_accepted": 0})
+        counts["draft_n"] += drafted
+        counts["draft_n_accepted"] += accepted
+    return body
 
 
 def usage(transcript: Transcript) -> dict[str, Any]:

@@ -44,6 +44,7 @@ def chat_call(body: bytes) -> ChatCall:
         ignore_eos=bool(chat.ignore_eos),
         conversation=(extension.conversation or "") if extension else "",
         save=extension is None or extension.save is not False,
+        speculate=extension is None or extension.speculate not in (False, "off"),
     )
     return ChatCall(
         id=identity,
@@ -54,6 +55,7 @@ def chat_call(body: bytes) -> ChatCall:
         return_progress=bool(chat.return_progress),
         timings_per_token=bool(chat.timings_per_token),
         deterministic=extension.deterministic if extension else None,
+        draft=extension.draft if extension else None,
         keep_alive=chat.keep_alive,
         tools=schemas_of(_tools(chat)),
         thinks=chat.reasoning_format != "none",

@@ -97,6 +97,10 @@ class Extension(_Tolerant):
     lark: str | None = None
     conversation: Annotated[str, Field(max_length=128)] | None = None
     """An opaque name: KV that is saved under it can be deleted with it."""
+    speculate: StrictBool | Literal["auto", "off"] | None = None
+    """False or "off" decodes token by token."""
+    draft: Annotated[str, Field(max_length=4096)] | None = None
+    """The model that drafts: a name, "auto" or "off". Another one than before loads the model again."""
     save: StrictBool | None = None
     """False keeps this prompt and its answer out of the KV cache on disk."""
 

@@ -62,6 +62,7 @@ class Resident:
         settings: Settings,
         planner: Planner,
         make_room: Callable[[Resident], Awaitable[Grant]],
+        find_draft: Callable[[], Path | None] | None = None,
     ) -> None:
         self.key = key
         self.name = name
@@ -86,6 +87,8 @@ class Resident:
         self._learning: set[asyncio.Task[None]] = set()
         self._settings = settings
         self._make_room = make_room
+        self._find_draft = find_draft
+        """Not part of the key: a model that comes to the folder makes nobody load again."""
         self._crashes = CrashRecord(settings)
         self._worker: WorkerHandle | None = None
         self._starting: asyncio.Task[WorkerHandle] | None = None
@@ -239,11 +242,12 @@ class Resident:
 
     async def _load(self, grant: Grant) -> WorkerHandle:
         """One try. Raises what the worker says, or how it died."""
+        draft = await self.draft() if grant.draft else None
         worker = await WorkerHandle.spawn(self.name, self._settings, self._exited)
         self._loading = worker
         log.info("loading %s (pid %d)", self.name, worker.pid)
         try:
-            await worker.load(self.key.path, grant.options, self._tell)
+            await worker.load(self.key.path, grant.options, self._tell, str(draft) if draft else None)
         except BaseException as error:
             if isinstance(error, errors.FiresideError):
                 log.warning("loading %s failed: %s", self.name, error)
@@ -280,6 +284,13 @@ class Resident:
         learning = asyncio.create_task(asyncio.to_thread(tell, Path(self.key.path), *what))
         self._learning.add(learning)
         learning.add_done_callback(self._learning.discard)
+
+    async def draft(self) -> Path | None:
+        """The model that is to draft for it, where one is known or was named."""
+        wanted = self.key.options.draft
+        if wanted == "auto" and self._find_draft is not None:
+            return await asyncio.to_thread(self._find_draft)
+        return None if wanted in ("auto", "off") else Path(wanted)
 
     def _started(self, task: asyncio.Task[WorkerHandle]) -> None:
         self._starting = None

@@ -45,6 +45,7 @@ def responses_call(body: ResponsesBody, before: tuple[Message, ...]) -> Response
         constraint=_constraint(body, names),
         conversation=(extension.conversation or "") if extension else "",
         save=extension is None or extension.save is not False,
+        speculate=extension is None or extension.speculate not in (False, "off"),
     )
     return ResponsesCall(
         id=identity,
@@ -52,6 +53,7 @@ def responses_call(body: ResponsesBody, before: tuple[Message, ...]) -> Response
         requests=(request,),
         stream=bool(body.stream),
         deterministic=extension.deterministic if extension else None,
+        draft=extension.draft if extension else None,
         tools=schemas_of(tools),
         parallel=body.parallel_tool_calls is not False,
         body=body,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -59,8 +59,12 @@ class Supervisor:
         ready = [resident for resident in self._residents.values() if resident.state == "ready"]
         return max(ready, key=lambda resident: resident.ready_at, default=None)
 
-    def resident(self, entry: Loadable, options: LoadOptions) -> Resident:
-        """The resident of this file as it is now. Raises ModelNotFound when the file is gone."""
+    def resident(
+        self, entry: Loadable, options: LoadOptions, find_draft: Callable[[], Path | None] | None = None
+    ) -> Resident:
+        """The resident of this file as it is now. find_draft: what may draft for it, asked when it is loaded.
+
+        Raises ModelNotFound when the file is gone."""
         path = str(entry.path)
         try:
             modified = entry.path.stat().st_mtime_ns
@@ -71,7 +75,9 @@ class Supervisor:
         if (found := self._residents.get(key)) is not None:
             return found
         self._forget(path, modified)
-        made = self._residents[key] = Resident(key, entry.name, self._settings, self._planner, self._make_room)
+        made = self._residents[key] = Resident(
+            key, entry.name, self._settings, self._planner, self._make_room, find_draft
+        )
         return made
 
     def named(self, name: str) -> list[Resident]:
@@ -126,8 +132,9 @@ class Supervisor:
         force = resident.force and refuse
         reserved = self._reserved()
         free = {name: more.get(name, 0) - reserved.get(name, 0) for name in {*more, *reserved}}
+        draft = await resident.draft()
         try:
-            return await asyncio.to_thread(self._planner.plan, path, options, free, force=force)
+            return await asyncio.to_thread(self._planner.plan, path, options, free, force=force, draft=draft)
         except errors.InsufficientMemory:
             if refuse:
                 raise

@@ -83,6 +83,7 @@ class Transcript:
         self.answers = [Said() for _ in requests]
         self.load_ms = 0.0
         self.deterministic = False
+        self.speculation = ""
 
     @property
     def complete(self) -> bool:
@@ -174,5 +175,7 @@ def together(ends: Sequence[Finished]) -> Timings:
         predicted_ms=max(end.timings.predicted_ms for end in ends),
         draft_n=sum(end.timings.draft_n for end in ends),
         draft_n_accepted=sum(end.timings.draft_n_accepted for end in ends),
+        draft_ms_won=sum(end.timings.draft_ms_won for end in ends),
+        draft_sources=tuple(source for end in ends for source in end.timings.draft_sources),
         queue_ms=max(end.timings.queue_ms for end in ends),
     )

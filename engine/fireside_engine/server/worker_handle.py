@@ -102,13 +102,15 @@ class WorkerHandle:
     def alive(self) -> bool:
         return self._end is None and not self._leaving
 
-    async def load(self, path: str, options: LoadOptions, progress: Callable[[Loading], None]) -> ModelInfo:
+    async def load(
+        self, path: str, options: LoadOptions, progress: Callable[[Loading], None], draft: str | None = None
+    ) -> ModelInfo:
         """Raises what the worker says, or how it died."""
         if self._end is not None:
             raise self._end
         self._loaded = asyncio.get_running_loop().create_future()
         self._progress = progress
-        self._send(Load(path, options))
+        self._send(Load(path, options, draft))
         try:
             self.info = await self._loaded
         finally:

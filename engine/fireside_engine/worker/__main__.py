@@ -105,15 +105,15 @@ def _serve(command: Load, commands: BinaryIO, write: Callable[[Reply], None]) ->
             outbox.send(Loading(stage, fraction))
 
     try:
-        ready = load(Path(command.path), command.options, report)
+        ready = load(Path(command.path), command.options, report, Path(command.draft) if command.draft else None)
     except FiresideError as error:
         return _give_up(write, error)
     except Exception as error:
         log.exception("the model could not be loaded")
         return _give_up(write, InternalError(f"The model could not be loaded ({type(error).__name__})."))
     keeper = ready.keeper
-    runner = LlamaRunner(ready.context, ready.state, keeper.keep if keeper is not None else None)
-    driver = Driver(Scheduler(ready.rules), runner, ready.preparer.prepare, outbox, keeper)
+    runner = LlamaRunner(ready.context, ready.state, keeper.keep if keeper is not None else None, ready.drafter)
+    driver = Driver(Scheduler(ready.rules, ready.speculator), runner, ready.preparer.prepare, outbox, keeper)
     outbox.send(Loaded(ready.info))
     threading.Thread(
         target=_listen, args=(commands, driver, ready.desk, outbox.send), name="inbox", daemon=True

@@ -2,7 +2,7 @@
 
 The first compilation takes many seconds, and would hold the interpreter's lock while answers are written. So a process
 of its own compiles into numba's cache on disk, at low priority; this process only loads. Until then the sampler's numpy
-twin draws, the same tokens.
+twin draws, the same tokens, and nothing is looked up for drafts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ threading.Thread(target=leave_with_parent, daemon=True).start()
 if hasattr(os, 'nice'):
     os.nice(10)
 from fireside_engine.core import sampling
+from fireside_engine.core.speculation import lookup
 sampling.warm_up()
+lookup.warm_up()
 """
 _COMPILE_SECONDS = 300
 _MARK = "compiled"
@@ -54,9 +56,9 @@ def use_own_cache() -> None:
 
 
 def _fingerprint() -> str:
-    directory = Path(__file__).parent.parent / "core" / "sampling"
+    core = Path(__file__).parent.parent / "core"
     digest = hashlib.sha256(sys.version.encode())
-    for path in sorted(directory.glob("*.py")):
+    for path in sorted([*core.glob("sampling/*.py"), *core.glob("speculation/*.py")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -64,18 +66,20 @@ def _fingerprint() -> str:
 def warm_up() -> None:
     """Compile if need be, and load. What goes wrong is logged: sampling then stays with the twin, slow but right."""
     from fireside_engine.core import sampling
+    from fireside_engine.core.speculation import lookup
 
     cache = os.environ.get("NUMBA_CACHE_DIR")
     try:
         if cache and not (Path(cache) / _MARK).exists():
             _compile(Path(cache))
         sampling.warm_up()
+        lookup.warm_up()
     except EngineError as error:
         log.error("%s", error)
     except subprocess.CalledProcessError as error:
-        log.error("the sampler could not be compiled: %s", error.stderr.decode("utf-8", "replace")[-500:])
+        log.error("the kernels could not be compiled: %s", error.stderr.decode("utf-8", "replace")[-500:])
     except (OSError, subprocess.TimeoutExpired) as error:
-        log.error("the sampler could not be compiled: %s", error)
+        log.error("the kernels could not be compiled: %s", error)
 
 
 def _compile(cache: Path) -> None:

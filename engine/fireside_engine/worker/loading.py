@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -15,14 +15,17 @@ from fireside_engine.core import driving
 from fireside_engine.core.answers.formats import chat_format
 from fireside_engine.core.fallback_template import chat_template
 from fireside_engine.core.rules import Rules
+from fireside_engine.core.speculation.matching import MAX_DRAFT
+from fireside_engine.core.speculation.speculator import Limits, Speculator
 from fireside_engine.core.state_rows import MemoryClass
 from fireside_engine.core.template_text import ControlTexts
-from fireside_engine.core.window import SHORTEST_TAIL, TILE, Probe
+from fireside_engine.core.window import SHORTEST_TAIL, TILE, UNLIMITED, Probe
 from fireside_engine.errors import ModelUnsupported
 from fireside_engine.hardware import cpu, memory
 from fireside_engine.kv_cache.store import Store
 from fireside_engine.llama import breakdown, exact, library
 from fireside_engine.llama.context import Context, ContextOptions
+from fireside_engine.llama.drafter import Drafter
 from fireside_engine.llama.grammar import GrammarCompiler
 from fireside_engine.llama.model import Model
 from fireside_engine.llama.state import StateAccess
@@ -31,6 +34,7 @@ from fireside_engine.models.gguf import read_header
 from fireside_engine.worker import identity, measured
 from fireside_engine.worker.desk import Desk
 from fireside_engine.worker.keeping import Keeper
+from fireside_engine.worker.pairing import choose_drafter
 from fireside_engine.worker.prepare import Preparer
 from fireside_engine.worker.protocol import LoadOptions, ModelInfo
 from fireside_engine.worker.renderer import Renderer
@@ -46,21 +50,25 @@ class Ready:
     context: Context
     state: StateAccess
     rules: Rules
+    speculator: Speculator
     preparer: Preparer
     keeper: Keeper | None
     """None: KV is not kept on disk."""
+    drafter: Drafter | None
     info: ModelInfo
     desk: Desk
 
     def close(self) -> None:
         self.desk.close()
+        if self.drafter is not None:
+            self.drafter.close()
         self.preparer.close()
         self.context.close()
         self.context.model.close()
 
 
-def load(path: Path, options: LoadOptions, report: Report) -> Ready:
-    """Raises NotAModel, ModelUnsupported or InsufficientMemory."""
+def load(path: Path, options: LoadOptions, report: Report, draft: Path | None = None) -> Ready:
+    """draft: the model that may draft for it. Raises NotAModel, ModelUnsupported or InsufficientMemory."""
     started = time.perf_counter()
     header = read_header(path)
     model = Model(
@@ -94,7 +102,7 @@ def load(path: Path, options: LoadOptions, report: Report) -> Ready:
             n_ctx=chosen.n_ctx,
             n_slots=chosen.n_slots,
             n_batch=max(driving.BATCH, TILE + SHORTEST_TAIL),
-            n_outputs=max(chosen.n_slots, max(exact.SIZES)),
+            n_outputs=max(chosen.n_slots, MAX_DRAFT + 1),
             n_threads=n_threads,
             type_k=chosen.type_k,
             type_v=chosen.type_v,
@@ -131,6 +139,9 @@ def load(path: Path, options: LoadOptions, report: Report) -> Ready:
         if not options.deterministic:
             # There, a text depends on the request alone, not on what was said before.
             preparer.recall_with(keeper.recall)
+    limits = _limits(probe, model, options, trimmable=trimmable)
+    drafter, draft_words = choose_drafter(model, options.draft, draft, probe, limits, context)
+    limits = replace(limits, draft_size=drafter.model.size / model.size if drafter is not None else 0.0)
     info = ModelInfo(
         architecture=header.architecture,
         description=model.description,
@@ -153,8 +164,11 @@ def load(path: Path, options: LoadOptions, report: Report) -> Ready:
         step_ms=probe.seconds.get(1, 0.0) * 1e3,
         chat_format=form,
         fill=tokenizer.fill is not None,
+        speculation=limits.reason or f"lookups and grammar; {draft_words}",
     )
-    return Ready(context, state, rules, preparer, keeper, info, Desk(tokenizer, preparer))
+    speculator = Speculator(limits, probe.seconds)
+    desk = Desk(tokenizer, preparer)
+    return Ready(context, state, rules, speculator, preparer, keeper, drafter, info, desk)
 
 
 def _memory(state: StateAccess, n_ctx: int, *, cuttable: bool, keeps: bool) -> driving.Memory:
@@ -181,6 +195,17 @@ def _cache_words(state: StateAccess, n_ctx: int, *, keeps: bool) -> str:
     if not _can_buffer(state, n_ctx):
         return f"off: a copy of one conversation's KV ({state.row_bytes * n_ctx / 1e9:.1f} GB) has no room in memory"
     return "KV blocks and checkpoints" if state.state_bytes else "KV blocks"
+
+
+def _limits(probe: Probe, model: Model, options: LoadOptions, *, trimmable: bool) -> Limits:
+    """What speculation may do: drafts that are refused are cut out of KV, which not every memory allows."""
+    if model.recurrent or (model.has_window and not trimmable and options.deterministic):
+        return Limits(most_rows=1, reason="off: what this model remembers cannot be taken back token by token")
+    if options.deterministic and probe.window == 1:
+        return Limits(most_rows=1, reason="off: deterministic, and no batch of this model has the bits of single steps")
+    if options.deterministic and probe.window != UNLIMITED:
+        return Limits(most_rows=probe.window)
+    return Limits()
 
 
 def _probe(path: Path, context: Context, report: Report) -> Probe:

@@ -118,6 +118,10 @@ class Preparer:
             scope=scope,
             owner=Owner(request.tenant, request.conversation) if request.save else None,
             tail=encoded.tail,
+            speculate=request.speculate,
+            greedy=request.sampling.temperature <= 0.0,
+            logprobs=request.sampling.logprobs is not None,
+            constrained=matcher is not None,
         )
 
     def _marked_piece(self, token: int) -> bytes:

@@ -41,6 +41,9 @@ class LoadOptions:
     """Of so many layers, from the first on, the experts stay in main memory."""
     deterministic: bool = False
     """Keep every batch inside the exact window, so that the text depends on the request alone, byte for byte."""
+    draft: str = "auto"
+    """The draft model: the path of its file, "off" for none, "auto" for the one that comes with the load, if it may
+    pay."""
     cache: bool = True
     """Keep KV on disk."""
     cache_budget: int | None = None
@@ -84,6 +87,8 @@ class ModelInfo:
     """How its answers mark thinking and calls of tools."""
     fill: bool = False
     """Its vocabulary has tokens for filling in the middle."""
+    speculation: str = ""
+    """What drafts for it, or why nothing does, in words."""
 
 
 # --- server to worker
@@ -93,6 +98,8 @@ class ModelInfo:
 class Load:
     path: str
     options: LoadOptions = field(default_factory=LoadOptions)
+    draft: str | None = None
+    """Path of the model that goes with it as a draft model, where one is known."""
     kind: Literal["load"] = "load"
 
 

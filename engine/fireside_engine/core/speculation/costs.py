@@ -1,0 +1,112 @@
+"""What batches cost on this machine, in single steps of the same moment.
+
+Another program on the machine slows batches and single steps alike, so what is learned is their ratio, taken when both
+were measured close together, and as a median, which a hiccup does not move. The curve has stairs, as kernels work on
+fixed numbers of rows: a batch of 8 may cost less than one of 5.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+SIZES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32)
+"""Rows of a stream in a batch; drafts between two are padded where that is cheaper."""
+DEPTHS = (1024, 4096, 16384)
+"""Costs are kept apart by how long the KV is: attention grows, weights do not."""
+FRESH = 24
+"""A single step is taken again after so many batches without one."""
+KEPT = 7
+HOPE = 0.85
+"""A ratio that was never seen, or not for long, may be better than it is said to be by this factor."""
+STALE = 4000
+"""Batches after which a ratio was not seen for long."""
+
+Key = tuple[int, int, int]
+"""Depth, streams, rows of each."""
+
+
+class Costs:
+    """`probed`: seconds of one batch by its rows, as measured at load. Pure state."""
+
+    def __init__(self, probed: Mapping[int, float], known: Mapping[Key, Sequence[float]] | None = None) -> None:
+        single = probed.get(1, 0.0)
+        self._probed = {1: 1.0}
+        if single > 0.0:
+            self._probed |= {size: max(1.0, s / single) for size, s in probed.items() if size > 1}
+        self._seen: dict[Key, deque[float]] = {k: deque(v, maxlen=KEPT) for k, v in (known or {}).items()}
+        self._last: dict[Key, int] = {}
+        self._plain: dict[int, deque[float]] = {}
+        self._batches = 0
+        self._plain_at = -FRESH
+
+    @staticmethod
+    def depth_of(length: int) -> int:
+        return sum(length >= edge for edge in DEPTHS)
+
+    def step(self, depth: int) -> float:
+        """Seconds of a single step now; 0 while none was seen."""
+        plain = self._plain.get(depth)
+        return median(plain) if plain else 0.0
+
+    @property
+    def is_fresh(self) -> bool:
+        """A plain batch was measured lately."""
+        return self._batches - self._plain_at < FRESH
+
+    def ratio(self, depth: int, streams: int, rows: int) -> float:
+        """Cost of a batch in single steps."""
+        if streams == rows == 1:
+            return 1.0
+        key = (depth, streams, rows)
+        seen = self._seen.get(key)
+        if seen:
+            hope = HOPE if rows > 1 and self._batches - self._last.get(key, self._batches) > STALE else 1.0
+            return max(1.0, median(seen) * hope)
+        nearest = [
+            median(values)
+            for (_, _, _), values in sorted(
+                ((k, v) for k, v in self._seen.items() if k[1:] == (streams, rows) and v),
+                key=lambda item: abs(item[0][0] - depth),
+            )[:1]
+        ]
+        guess = nearest[0] if nearest else self._interpolated(streams * rows)
+        return guess if rows == 1 else max(1.0, guess * HOPE)
+
+    def _interpolated(self, rows: int) -> float:
+        sizes = sorted(self._probed)
+        if rows in self._probed:
+            return self._probed[rows]
+        below = max((size for size in sizes if size < rows), default=1)
+        above = min((size for size in sizes if size > rows), default=0)
+        if above:
+            share = (rows - below) / (above - below)
+            return self._probed[below] + share * (self._probed[above] - self._probed[below])
+        # Beyond the probe: as the widest probed batch costs for each of its rows, or a row for a step if there is none.
+        per_row = self._probed[below] / below if below > 1 else 1.0
+        return self._probed[below] + (rows - below) * per_row
+
+    def observe(self, depth: int, streams: int, rows: int, seconds: float) -> None:
+        """A batch was computed."""
+        if seconds <= 0.0:
+            return
+        self._batches += 1
+        key = (depth, streams, rows)
+        self._last[key] = self._batches
+        single = self.step(depth)
+        if rows == 1:
+            if streams > 1 and single > 0.0 and self._batches - self._plain_at <= 4:
+                self._learn(key, seconds / single)
+            self._plain_at = self._batches
+            plain = self._plain.setdefault(depth, deque(maxlen=KEPT))
+            plain.append(seconds / self.ratio(depth, streams, 1))
+        elif single > 0.0 and self.is_fresh:
+            self._learn(key, seconds / single)
+
+    def _learn(self, key: Key, ratio: float) -> None:
+        self._seen.setdefault(key, deque(maxlen=KEPT)).append(ratio)
+
+    def known(self) -> dict[Key, list[float]]:
+        """What was seen, to be kept for the next load."""
+        return {key: list(values) for key, values in self._seen.items()}

@@ -1,0 +1,244 @@
+"""Speculation of one loaded model: which drafts are computed with the next step, and what is learned from it.
+
+    plan = speculator.plan(running, width)   what the next batch of running streams should hold
+    speculator.settle(plan, drawn, seconds)  what came of it
+
+Pure state, asked by the scheduler alone. Whatever is drafted, the text stays that of plain decoding: a drafted token is
+kept only where the draw, a function of logits, parameters, seed and position, gives the same one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fireside_engine.core.sequence import Sequence as Request
+from fireside_engine.core.slot import Slot
+from fireside_engine.core.speculation.calibration import Calibration, Source
+from fireside_engine.core.speculation.choice import Choice, choose
+from fireside_engine.core.speculation.costs import Costs, Key
+from fireside_engine.core.speculation.drafting import ModelDrafting
+from fireside_engine.core.speculation.ledger import Ledger
+from fireside_engine.core.speculation.lookup import Index, Stores
+from fireside_engine.core.speculation.matching import MAX_DRAFT
+from fireside_engine.core.speculation.tracker import Draft, Tracker
+from fireside_engine.core.step import Chunk, Draw
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What speculation may do with this model."""
+
+    most_rows: int = MAX_DRAFT + 1
+    """Rows of a batch: in `deterministic` those of the exact window. 1 switches speculation off."""
+    reason: str = ""
+    """Why it is off for this model, in words."""
+    draft_size: float = 0.0
+    """Size of the draft model over that of the model; 0: there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """The draft model is to draft before the next batch."""
+
+    slot: Slot
+    k: int
+
+
+@dataclass(slots=True)
+class Plan:
+    """The next batch of running streams."""
+
+    streams: int
+    rows: int
+    drafts: dict[int, Draft] = field(default_factory=dict)
+    """By slot; nothing for plain decoding."""
+    proposal: Proposal | None = None
+    plain_rate: float = 1.0
+    """Tokens of plain decoding in the time of a single step."""
+    depth: int = 0
+
+
+class Speculator:
+    def __init__(
+        self,
+        limits: Limits,
+        probed: Mapping[int, float],
+        *,
+        known: Mapping[Key, Sequence[float]] | None = None,
+    ) -> None:
+        self.limits = limits
+        self.calibration = Calibration()
+        self.costs = Costs(probed, known)
+        self.ledger = Ledger()
+        self.stores = Stores()
+        self.model = ModelDrafting(limits.draft_size) if limits.draft_size else None
+        self._trackers: dict[int, Tracker] = {}
+        self._indexes: dict[int, Index] = {}
+        self._known: tuple[str, int] = ("", 0)
+        """The request that the draft model knows, and how many tokens of it."""
+        self._spent = 0.0
+        """Steps that the pending draft of the draft model took."""
+
+    # --- sequences
+
+    def begin(self, slot: Slot, request: Request) -> None:
+        """A prompt is computed; its answer begins."""
+        if self.limits.most_rows < 2 or not request.speculate:
+            return
+        index = self._indexes.setdefault(slot.id, Index(slot.capacity + 1))
+        index.reset()
+        self._trackers[slot.id] = Tracker(
+            slot.tokens,
+            index,
+            self.stores.of(request.scope),
+            self.calibration,
+            request.tally,
+            greedy=request.greedy,
+            eog=request.eog,
+        )
+
+    def end(self, slot: Slot, request: Request) -> None:
+        """The answer ended, whatever way: it may help the next one."""
+        tracker = self._trackers.pop(slot.id, None)
+        if tracker is None:
+            return
+        self._spent = 0.0
+        start, stop = len(request.prompt), len(request.prompt) + request.n_generated
+        self.stores.of(request.scope).add(slot.tokens[:start], slot.tokens[start:stop])
+
+    # --- steps
+
+    def plan(self, running: Sequence[Slot], width: int) -> Plan:
+        """running: the one that waited longest first. width: streams of a plain batch."""
+        depth = self.costs.depth_of(max(slot.n for slot in running))
+        streams = min(width, len(running))
+        plan = Plan(streams, 1, depth=depth, plain_rate=streams / self.costs.ratio(depth, streams, 1))
+        drafts = [self._draft(slot) for slot in running]
+        if not any(self._trackers.get(slot.id) for slot in running) or self.costs.step(depth) <= 0.0:
+            return plan
+        if not self.costs.is_fresh and not any(draft.certain for draft in drafts):
+            # A single step is due, so that ratios are taken between times of the same moment.
+            return plan
+
+        def ratio(n_streams: int, rows: int) -> float:
+            return self.costs.ratio(depth, n_streams, rows)
+
+        hopes = [draft.hope(_room(slot)) for slot, draft in zip(running, drafts, strict=True)]
+        choice = choose(hopes, width, self.limits.most_rows, ratio, self.ledger, self._spent)
+        proposal = self._propose(running, drafts, choice, depth)
+        if proposal is not None:
+            plan.proposal = proposal
+            return plan
+        if choice.rows > 1:
+            plan.streams, plan.rows = choice.streams, choice.rows
+            for slot, draft in zip(running[: choice.streams], drafts, strict=False):
+                draft.keep(choice.rows - 1)
+                plan.drafts[slot.id] = draft
+        return plan
+
+    def _draft(self, slot: Slot) -> Draft:
+        tracker, request = self._trackers.get(slot.id), slot.sequence
+        if tracker is None or request is None:
+            return Draft()
+        limit = min(self.limits.most_rows, _room(slot)) - 1
+        return tracker.propose(slot.n + 1, limit, request.forced, request.likely)
+
+    def _propose(self, running: Sequence[Slot], drafts: Sequence[Draft], choice: Choice, depth: int) -> Proposal | None:
+        """Ask the draft model where it promises more than all else. One stream only: batches of several pay better."""
+        slot, request = running[0], running[0].sequence
+        tracker = self._trackers.get(slot.id)
+        if self.model is None or len(running) > 1 or tracker is None or request is None:
+            return None
+        if tracker.from_model is not None or request.constrained or drafts[0].certain:
+            return None
+        most = min(self.limits.most_rows, _room(slot))
+        found = self.model.look(lambda rows: self.costs.ratio(depth, 1, rows), most)
+        if found is None or found.gain <= choice.gain:
+            return None
+        # Reading what it does not know is lost if its drafts are.
+        late = self.model.lag_cost(self._lag(slot, request) - 1)
+        if not self.ledger.allows(found.loss + late, 1.0 - self.model.acceptance) or late > self.ledger.balance:
+            return None
+        return Proposal(slot, found.k)
+
+    def _lag(self, slot: Slot, request: Request) -> int:
+        known, n = self._known
+        return slot.n + 1 - (n if known == request.request_id else 0)
+
+    def proposed(self, plan: Plan, drafted: Sequence[tuple[int, float]], seconds: float) -> None:
+        """The draft model has drafted."""
+        if plan.proposal is None or self.model is None:
+            raise AssertionError("nobody asked the draft model")
+        step = self.costs.step(plan.depth)
+        steps = seconds / step if step > 0.0 else 0.0
+        self._spent = steps
+        slot, request = plan.proposal.slot, plan.proposal.slot.sequence
+        if request is not None:
+            self.model.drafted(len(drafted), steps, self._lag(slot, request))
+            self._known = (request.request_id, slot.n + 1)
+        tracker = self._trackers.get(plan.proposal.slot.id)
+        if tracker is not None:
+            tracker.propose_by_model(drafted)
+
+    def settle(self, plan: Plan, slots: Sequence[Slot], drawn: Mapping[int, Sequence[int]], seconds: float) -> None:
+        """What was drawn for each stream of the plan's batch, and how long it took, draws included."""
+        step = self.costs.step(plan.depth)
+        self.costs.observe(plan.depth, plan.streams, plan.rows, seconds)
+        n_drawn = sum(len(tokens) for tokens in drawn.values())
+        plain = n_drawn / plan.plain_rate
+        won = 0.0
+        if plan.rows > 1 and step > 0.0:
+            # A hiccup of the machine is not the drafts' fault.
+            cost = min(seconds / step, 2.0 * self.costs.ratio(plan.depth, plan.streams, plan.rows))
+            won = self.ledger.settle(plain, cost + self._spent, step)
+        else:
+            if self._spent:
+                won = self.ledger.settle(0.0, self._spent, step)
+            self.ledger.worked(plain)
+        for slot in slots:
+            tracker = self._trackers.get(slot.id)
+            tokens = drawn[slot.id]
+            if tracker is None or not tokens:
+                continue
+            draft = plan.drafts.get(slot.id)
+            self._judge(tracker, tokens)
+            tracker.learn(slot.n + 1, tokens, draft)
+            tracker.tally.won_seconds += won * len(tokens) / n_drawn
+        self._spent = 0.0
+
+    def _judge(self, tracker: Tracker, drawn: Sequence[int]) -> None:
+        if self.model is None:
+            return
+        asked = tracker.from_model
+        if asked is None:
+            self.model.plain(len(drawn))
+            return
+        agreed = 0
+        while agreed < min(len(asked.tokens), len(drawn)) and asked.tokens[agreed] == drawn[agreed]:
+            agreed += 1
+        self.model.judged(agreed, agreed < min(len(asked.tokens), len(drawn)))
+
+
+def rows_of(slot: Slot, request: Request, plan: Plan) -> Chunk:
+    """The rows of one stream: its latest token, its drafts, padding. Drafts are written behind the slot's tokens."""
+    draft = plan.drafts.get(slot.id)
+    drafted = len(draft.tokens) if draft is not None else 0
+    first, last = slot.n + 1, slot.n + plan.rows
+    slot.tokens[first:last] = slot.tokens[slot.n]
+    certain = 0
+    if draft is not None and drafted:
+        slot.tokens[first : first + drafted] = draft.tokens
+        certain = 0 if request.logprobs else draft.certain
+    draw = Draw(request.drawer, slot.tokens[: first + drafted], request.remaining, drafted, certain)
+    return Chunk(slot.id, slot.n, slot.tokens[slot.n : last], draw)
+
+
+def _room(slot: Slot) -> int:
+    """Rows that context and request have room for."""
+    if slot.sequence is None:
+        return 1
+    return max(1, min(slot.sequence.remaining, slot.capacity - slot.n))
+
+
+__all__ = ["Limits", "Plan", "Proposal", "Source", "Speculator"]

@@ -1,0 +1,206 @@
+"""Drafts for one running sequence: what must follow, what probably follows, and how well that went. Pure state."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+from fireside_engine.core.speculation.calibration import (
+    GRAMMAR_FORCED,
+    GRAMMAR_INNER,
+    GRAMMAR_LAST,
+    Calibration,
+    Luck,
+    Source,
+    model_cell,
+)
+from fireside_engine.core.speculation.choice import Hope
+from fireside_engine.core.speculation.lookup import Index, Store, Trace
+from fireside_engine.core.speculation.matching import I32, MAX_DRAFT, SURE
+from fireside_engine.core.speculation.tally import Tally
+
+ENOUGH = 6
+"""Drafts by grammar of at least so many tokens are not lengthened by a lookup."""
+
+
+@dataclass(slots=True)
+class Draft:
+    """Tokens that may follow."""
+
+    tokens: list[int] = field(default_factory=list)
+    p: list[float] = field(default_factory=list)
+    """Probability of each, given those before it."""
+    origin: list[tuple[Source, int, bool]] = field(default_factory=list)
+    """Source and cell of each, and whether its outcome is still to be learned from: lookups at the text's own end are
+    judged at every token anyway."""
+    certain: int = 0
+
+    def add(self, token: int, p: float, source: Source, cell: int, *, judge: bool = True) -> None:
+        self.tokens.append(token)
+        self.p.append(p)
+        self.origin.append((source, cell, judge))
+
+    def keep(self, length: int) -> None:
+        """Drop what is beyond."""
+        del self.tokens[length:], self.p[length:], self.origin[length:]
+        self.certain = min(self.certain, length)
+
+    def hope(self, room: int) -> Hope:
+        reach, reached = [], 1.0
+        for p in self.p:
+            reached *= p
+            reach.append(reached)
+        return Hope(reach, self.certain, room)
+
+
+class Tracker:
+    """`tokens` is the slot's array: prompt and answer as far as they are known, drafts behind them."""
+
+    def __init__(
+        self,
+        tokens: I32,
+        index: Index,
+        store: Store,
+        calibration: Calibration,
+        tally: Tally,
+        *,
+        greedy: bool,
+        eog: Collection[int],
+        lookup: bool = True,
+    ) -> None:
+        self.tally = tally
+        self.from_model: Draft | None = None
+        """What the draft model proposed for the present position."""
+        self._tokens = tokens
+        self._index = index
+        self._calibration = calibration
+        self._greedy = greedy
+        self._eog = eog
+        self._luck = Luck()
+        self._own = Trace(index, loops=True)
+        self._beyond = Trace(index, loops=True)
+        self._halves = [(half, Trace(half.index, loops=False)) for half in store.halves if half.n] if lookup else []
+        self._seen: list[tuple[Source, Trace, int]] = []
+        """The latest lookups: where, and how many tokens they drafted."""
+        self._lookup = lookup
+
+    def propose(self, n: int, limit: int, forced: Sequence[int], likely: Sequence[int]) -> Draft:
+        """Drafts after tokens[:n], at most `limit`. forced: what must follow; likely: what the grammar suggests.
+
+        Looks up in any case, so that the next `learn` has something to learn from.
+        """
+        limit = max(0, min(limit, MAX_DRAFT))
+        best = self._look(n)
+        if self.from_model is not None:
+            return self.from_model
+        draft = Draft()
+        self._by_grammar(draft, limit, forced, likely)
+        if not draft.tokens:
+            if best is not None:
+                self._take(draft, *best, limit, judge=False)
+        elif len(draft.tokens) < ENOUGH and self._lookup:
+            self._lengthen(draft, n, limit)
+        return draft
+
+    def _look(self, n: int) -> tuple[Source, Trace, int] | None:
+        """Look up in all histories; returns the draft of which most is expected."""
+        self._seen.clear()
+        best, best_score = None, 0.0
+        if not self._lookup:
+            return None
+        tokens, discount = self._tokens, self._luck.discount
+        self._index.push(tokens, n)
+        table = self._calibration.table(Source.CONVERSATION, self._greedy)
+        length, score = self._own.draft(tokens, n, tokens, n, table, discount, MAX_DRAFT)
+        if length:
+            best, best_score = (Source.CONVERSATION, self._own, length), score
+            self._seen.append(best)
+        table = self._calibration.table(Source.ANSWERS, self._greedy)
+        for half, trace in self._halves:
+            length, score = trace.draft(tokens, n, half.tokens, half.n, table, discount, MAX_DRAFT)
+            if length:
+                self._seen.append((Source.ANSWERS, trace, length))
+                if score > best_score:
+                    best, best_score = self._seen[-1], score
+        return best
+
+    def _by_grammar(self, draft: Draft, limit: int, forced: Sequence[int], likely: Sequence[int]) -> None:
+        for token in forced[:limit]:
+            draft.add(token, 1.0, Source.GRAMMAR, GRAMMAR_FORCED)
+        draft.certain = len(draft.tokens)
+        if tuple(likely[: len(forced)]) != tuple(forced):
+            return
+        table = self._calibration.table(Source.GRAMMAR, self._greedy)
+        for i in range(len(forced), min(limit, len(likely))):
+            cell = GRAMMAR_LAST if i == len(likely) - 1 else GRAMMAR_INNER
+            draft.add(likely[i], min(SURE, float(table[cell])), Source.GRAMMAR, cell)
+
+    def _take(self, draft: Draft, source: Source, trace: Trace, length: int, limit: int, *, judge: bool) -> None:
+        found = trace.found
+        for i in range(min(length, limit)):
+            token = int(found.tokens[i])
+            if token in self._eog:
+                # Nothing follows it, so drafting it saves no step.
+                return
+            draft.add(token, float(found.p[i]), source, int(found.cells[i]), judge=judge)
+
+    def _lengthen(self, draft: Draft, n: int, limit: int) -> None:
+        """Look up what follows the draft itself, as if it had been accepted."""
+        end = n + len(draft.tokens)
+        if end >= self._tokens.size or len(draft.tokens) >= limit:
+            return
+        self._tokens[n:end] = draft.tokens
+        table = self._calibration.table(Source.CONVERSATION, self._greedy)
+        length, _ = self._beyond.draft(
+            self._tokens, end, self._tokens, end, table, self._luck.discount, limit - len(draft.tokens)
+        )
+        self._take(draft, Source.CONVERSATION, self._beyond, length, limit - len(draft.tokens), judge=True)
+
+    def propose_by_model(self, drafted: Sequence[tuple[int, float]]) -> None:
+        """What the draft model says, with its own probabilities."""
+        draft = Draft()
+        table = self._calibration.table(Source.MODEL, self._greedy)
+        for token, confidence in drafted:
+            if token in self._eog:
+                break
+            cell = model_cell(confidence)
+            draft.add(token, min(SURE, float(table[cell])), Source.MODEL, cell)
+        self.from_model = draft
+
+    def learn(self, n: int, drawn: Sequence[int], draft: Draft | None) -> None:
+        """Tokens n, n + 1, ... were drawn; `draft` is what was computed with them, None in plain decoding."""
+        for source, trace, length in self._seen:
+            found = trace.found
+            for i in range(min(length, len(drawn))):
+                hit = int(found.tokens[i]) == drawn[i]
+                self._calibration.learn(source, self._greedy, int(found.cells[i]), hit)
+                if not hit:
+                    break
+        if draft is not None:
+            self._learn_draft(drawn, draft)
+        elif self._seen:
+            # What the best lookup said of the next token, judged without a risk.
+            found = self._seen[0][1].found
+            self._luck.learn(float(found.p[0]), int(found.tokens[0]) == drawn[0])
+        self.from_model = None
+        for i, token in enumerate(drawn):
+            self._own.step(self._tokens, n + i, token)
+            for half, trace in self._halves:
+                trace.step(half.tokens, half.n, token)
+
+    def _learn_draft(self, drawn: Sequence[int], draft: Draft) -> None:
+        """A drafted token was judged if all before it were drawn."""
+        tally = self.tally
+        agreed = True
+        for i, (token, p, (source, cell, judge)) in enumerate(zip(draft.tokens, draft.p, draft.origin, strict=True)):
+            tally.drafted[source] = tally.drafted.get(source, 0) + 1
+            agreed = agreed and i < len(drawn)
+            if not agreed:
+                continue
+            hit = token == drawn[i]
+            tally.accepted[source] = tally.accepted.get(source, 0) + hit
+            if i >= draft.certain:
+                self._luck.learn(p, hit)
+                if judge:
+                    self._calibration.learn(source, self._greedy, cell, hit)
+            agreed = hit
