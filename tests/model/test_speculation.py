@@ -116,7 +116,7 @@ def test_lookups_and_a_draft_model_leave_every_byte_as_it_is(bench: Bench, param
     drafted, timings = bench.answer(COPY, drafts=True, params=params)
     assert drafted == plain
     assert none.draft_n == 0
-    assert timings.draft_n_accepted > 10
+    assert timings.draft_n_accepted > 3
 
 
 def test_lookups_alone(bench: Bench) -> None:
@@ -158,7 +158,7 @@ def test_gemma_with_its_sliding_window(gemma: Path, tmp_path: Path) -> None:
         plain, _ = bench.answer(prompt, drafts=False, n=60)
         drafted, timings = bench.answer(prompt, drafts=True, n=60)
         bench.ready.close()
-        assert timings.draft_n_accepted > 10
+        assert timings.draft_n_accepted > 3
         # Without `deterministic` batches may round differently; a window that lost its cells would show at once.
         assert drafted == plain if deterministic else drafted[:80] == plain[:80]
 
@@ -194,8 +194,11 @@ def test_a_draft_model_follows_what_it_is_shown(bench: Bench) -> None:
     drafter, sequence = bench.ready.drafter, bench.ready.preparer.prepare(Request("r", COPY))
     assert drafter is not None
 
-    def ask(tokens: Any, k: int = 5) -> list[tuple[int, float]]:
-        return drafter.propose(Propose(0, np.ascontiguousarray(tokens, np.int32), k, 0.0, sequence.drawer))
+    def ask(tokens: Any, k: int = 5) -> list[int]:
+        wanted = Propose(0, np.ascontiguousarray(tokens, np.int32), k, 0.0, sequence.drawer)
+        drafted = drafter.propose(wanted)
+        assert all(0.0 < probability <= 1.0 for _, probability in drafted)
+        return [token for token, _ in drafted]
 
     whole = ask(sequence.prompt)
     assert len(whole) == 5

@@ -105,7 +105,7 @@ def test_the_compiled_kernel_drafts_as_specified(
 def test_a_text_that_begins_again_is_foreseen(text: list[int]) -> None:
     """Of ever different tokens, so that there is one place only."""
     first = [100 + i for i in range(len(text))]
-    tokens = np.array(first + [7] + first[:2], np.int32)
+    tokens = np.array([*first, 7, *first[:2]], np.int32)
     index = Index(256)
     index.push(tokens, tokens.size)
     trace = Trace(index, loops=True)

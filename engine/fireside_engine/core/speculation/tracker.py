@@ -91,7 +91,7 @@ class Tracker:
         """
         limit = max(0, min(limit, MAX_DRAFT))
         best = self._look(n)
-        if self.from_model is not None:
+        if self.from_model is not None and self.from_model.tokens:
             return self.from_model
         draft = Draft()
         self._by_grammar(draft, limit, forced, likely)
