@@ -162,7 +162,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _status(self) -> dict[str, Any]:
         info = {"n_ctx": 8192, "n_slots": 4, "kv_type": "f16", "exact_window": 0, "memory": 300_000_000}
-        model = {"state": "ready", "active": 1, "waiting": 0, "rss": 310_000_000, "info": info}
+        model = {
+            "state": "ready",
+            "active": 1,
+            "waiting": 0,
+            "rss": 310_000_000,
+            "predicted": 305_000_000,
+            "info": info,
+        }
         return {
             "version": self.server.script.version,
             "pid": os.getpid(),

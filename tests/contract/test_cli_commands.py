@@ -88,7 +88,7 @@ def test_ps() -> None:
         assert f"http://127.0.0.1:{engine.port}" in done.out.decode()
         assert "leaves after 30 min without work" in done.out.decode()
         row = done.out.decode().splitlines()[-1].split()
-        assert row == ["tiny", "ready", "8,192", "4", "f16", "all", "310", "MB", "1", "0", "14", "min"]
+        assert row == ["tiny", "ready", "8,192", "4", "f16", "all", "310", "MB", "305", "MB", "1", "0", "14", "min"]
         assert json.loads(fireside("ps", "--json").out)["models"][0]["info"]["n_ctx"] == 8192
         engine.loaded = []
         assert fireside("ps").out.endswith(b"No model is loaded.\n")
