@@ -83,7 +83,8 @@ class FitPlanner:
     ) -> Grant:
         with self._lock, DryRuns() as runs:
             subject = self.subject(path)
-            machine = self._machine(runs).with_free(free_more)
+            # With its speed: what is learned from answers is learned on top of it, so it has to be there before.
+            machine = self.machine(runs).with_free(free_more)
             wish = wish_of(options)
             second = self.subject(draft) if draft is not None else None
             row = self.assess(subject, machine, wish, runs, second)
