@@ -112,6 +112,8 @@ class Finished:
     exact: bool = False
     """The text is byte for byte that of this request alone, token by token."""
     stop_string: str | None = None
+    speculation: dict[str, Any] | None = None
+    """What is known of drafts, where it was asked for (core.speculation.report)."""
     kind: Literal["finished"] = "finished"
 
 

@@ -129,3 +129,5 @@ class Request:
     """Keep KV on disk for the next turn."""
     speculate: bool = True
     """Drafts may be computed with it; they change its speed, never its text."""
+    report: bool = False
+    """Tell with the end what is known of drafts on this machine."""

@@ -27,6 +27,7 @@ from fireside_engine.core.saving import due
 from fireside_engine.core.sequence import Sequence
 from fireside_engine.core.slot import Slot
 from fireside_engine.core.speculation.drafting import LEAST
+from fireside_engine.core.speculation.report import report
 from fireside_engine.core.speculation.speculator import Limits, Plan, Speculator, rows_of
 from fireside_engine.core.step import Chunk, Copy, Cut, Draw, Drawn, Phase, Propose, Restore, Result, Step
 from fireside_engine.core.window import TILE, next_cut
@@ -463,6 +464,7 @@ class Scheduler:
                 timings=sequence.timings(),
                 exact=self.rules.exact,
                 stop_string=sequence.stop_string,
+                speculation=report(self.speculator, len(sequence.prompt)) if sequence.report else None,
             )
         )
 

@@ -46,6 +46,8 @@ class Sequence:
 
     speculate: bool = True
     """Drafts may be computed for it."""
+    report: bool = False
+    """What is known of drafts is told with its end."""
     greedy: bool = False
     """It draws the largest logit: drafts are accepted more often."""
     logprobs: bool = False

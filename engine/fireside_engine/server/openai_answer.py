@@ -148,6 +148,7 @@ class Answer:
             "deterministic": self.transcript.deterministic,
             "cache_reason": ends[0].timings.cache_reason,
             "speculation": self.transcript.speculation,
+            **({"speculation_report": ends[0].speculation} if ends[0].speculation else {}),
         }
 
 

@@ -44,6 +44,7 @@ def chat_call(body: bytes) -> ChatCall:
         ignore_eos=bool(chat.ignore_eos),
         conversation=(extension.conversation or "") if extension else "",
         save=extension is None or extension.save is not False,
+        report=extension is not None and extension.report is True,
         speculate=extension is None or extension.speculate not in (False, "off"),
     )
     return ChatCall(

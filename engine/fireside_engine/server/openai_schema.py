@@ -99,6 +99,8 @@ class Extension(_Tolerant):
     """An opaque name: KV that is saved under it can be deleted with it."""
     speculate: StrictBool | Literal["auto", "off"] | None = None
     """False or "off" decodes token by token."""
+    report: StrictBool | None = None
+    """Tell with the answer what batches cost here and what drafts are worth."""
     draft: Annotated[str, Field(max_length=4096)] | None = None
     """The model that drafts: a name, "auto" or "off". Another one than before loads the model again."""
     save: StrictBool | None = None

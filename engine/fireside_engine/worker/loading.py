@@ -43,6 +43,10 @@ Stage = Literal["reading", "probing", "warming"]
 Report = Callable[[Stage, float], None]
 
 
+COSTS = "costs"
+"""Directory of the cache for what batches were seen to cost."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ready:
     """A loaded model with all that requests need."""
@@ -57,8 +61,12 @@ class Ready:
     drafter: Drafter | None
     info: ModelInfo
     desk: Desk
+    probe_name: str
+    """Of what was measured of this model here, on disk."""
 
     def close(self) -> None:
+        if known := self.speculator.costs.known():
+            measured.save_costs(address.cache_dir() / COSTS, self.probe_name, known)
         self.desk.close()
         if self.drafter is not None:
             self.drafter.close()
@@ -111,7 +119,8 @@ def load(path: Path, options: LoadOptions, report: Report, draft: Path | None = 
             swa_full=options.deterministic and model.has_window,
         ),
     )
-    probe = _probe(path, context, report)
+    probe_name = _probe_name(path, context)
+    probe = _probe(probe_name, context, report)
     report("warming", 0.0)
     form = chat_format(template.source, tokenizer.control_texts)
     state = StateAccess(context)
@@ -166,9 +175,10 @@ def load(path: Path, options: LoadOptions, report: Report, draft: Path | None = 
         fill=tokenizer.fill is not None,
         speculation=limits.reason or f"lookups and grammar; {draft_words}",
     )
-    speculator = Speculator(limits, probe.seconds)
+    known = measured.load_costs(address.cache_dir() / COSTS, probe_name)
+    speculator = Speculator(limits, probe.seconds, known=known)
     desk = Desk(tokenizer, preparer)
-    return Ready(context, state, rules, speculator, preparer, keeper, drafter, info, desk)
+    return Ready(context, state, rules, speculator, preparer, keeper, drafter, info, desk, probe_name)
 
 
 def _memory(state: StateAccess, n_ctx: int, *, cuttable: bool, keeps: bool) -> driving.Memory:
@@ -208,11 +218,14 @@ def _limits(probe: Probe, model: Model, options: LoadOptions, *, trimmable: bool
     return Limits()
 
 
-def _probe(path: Path, context: Context, report: Report) -> Probe:
+def _probe_name(path: Path, context: Context) -> str:
     options = context.options
-    directory = address.cache_dir() / "probes"
     kv = f"{options.type_k}/{options.type_v}"
-    name = measured.key(path, library.build(), kv, str(options.n_threads), str(options.n_slots))
+    return measured.key(path, library.build(), kv, str(options.n_threads), str(options.n_slots))
+
+
+def _probe(name: str, context: Context, report: Report) -> Probe:
+    directory = address.cache_dir() / "probes"
     probe = measured.load(directory, name)
     if probe is None:
         report("probing", 0.0)

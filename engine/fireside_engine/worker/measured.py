@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 
 from fireside_engine import address
+from fireside_engine.core.speculation.costs import Key
 from fireside_engine.core.window import Probe
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,30 @@ def load(directory: Path, name: str) -> Probe | None:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def load_costs(directory: Path, name: str) -> dict[Key, list[float]]:
+    """Nothing where there is nothing, or what is there cannot be read."""
+    try:
+        data = json.loads((directory / f"{name}.json").read_text(encoding="utf-8"))
+        return {_cost_key(text): [float(value) for value in values] for text, values in data["ratios"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def save_costs(directory: Path, name: str, ratios: dict[Key, list[float]]) -> None:
+    """What batches were seen to cost, for the next load."""
+    data = {"ratios": {",".join(map(str, key)): values for key, values in ratios.items()}}
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        address.write_private(directory / f"{name}.json", json.dumps(data))
+    except OSError as error:
+        log.warning("the costs of batches could not be kept: %s", error)
+
+
+def _cost_key(text: str) -> Key:
+    depth, streams, rows = map(int, text.split(","))
+    return depth, streams, rows
 
 
 def save(directory: Path, name: str, probe: Probe) -> None:

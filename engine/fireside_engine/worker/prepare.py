@@ -119,6 +119,7 @@ class Preparer:
             owner=Owner(request.tenant, request.conversation) if request.save else None,
             tail=encoded.tail,
             speculate=request.speculate,
+            report=request.report,
             greedy=request.sampling.temperature <= 0.0,
             logprobs=request.sampling.logprobs is not None,
             constrained=matcher is not None,

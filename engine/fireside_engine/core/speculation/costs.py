@@ -74,6 +74,10 @@ class Costs:
         guess = nearest[0] if nearest else self._interpolated(streams * rows)
         return guess if rows == 1 else max(1.0, guess * HOPE)
 
+    def is_measured(self, depth: int, streams: int, rows: int) -> bool:
+        """Whether such a batch was seen while decoding, or is a single step; otherwise its cost is the probe's."""
+        return streams == rows == 1 or bool(self._seen.get((depth, streams, rows)))
+
     def _interpolated(self, rows: int) -> float:
         sizes = sorted(self._probed)
         if rows in self._probed:
