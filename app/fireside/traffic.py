@@ -68,6 +68,13 @@ class Ledger:
             months[month] = months.get(month, 0.0) + amount
         return months
 
+    def search(self, word: str) -> list[tuple[str, str, float]]:
+        found = []
+        for row in self.rows:
+            if word.lower() in row[1].lower():
+                found.append(row)
+        return found
+
 
 def main() -> None:
     ledger = Ledger(Path("ledger.csv"))
