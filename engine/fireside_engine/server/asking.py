@@ -6,12 +6,12 @@ from typing import Any
 
 from fireside_engine.models.catalogue import Entry
 from fireside_engine.server.engine import Engine
-from fireside_engine.worker.questions import Question
+from fireside_engine.worker.questions import Embed, Question
 
 
 async def ask(engine: Engine, entry: Entry, question: Question, keep_alive: float | None = None) -> dict[str, Any]:
     """Raises what loading raises, and what the worker says."""
-    resident = engine.resident(entry)
+    resident = engine.embedder(entry) if isinstance(question, Embed) else engine.resident(entry)
     resident.enter(1)
     try:
         worker = await resident.worker()

@@ -14,6 +14,7 @@ from fireside_engine.models.catalogue import Catalogue, Entry
 from fireside_engine.server.activity import Activity
 from fireside_engine.server.generation import Generation
 from fireside_engine.server.naming import Names
+from fireside_engine.server.quarantine import Quarantine, shape_of
 from fireside_engine.server.resident import Resident
 from fireside_engine.server.settings import Settings
 from fireside_engine.server.supervisor import Supervisor
@@ -31,6 +32,7 @@ class Engine:
         self.names = Names(catalogue, self.supervisor)
         self.activity = Activity()
         self.totals = Totals()
+        self.quarantine = Quarantine(settings)
         self.stopping = False
         """The engine is asked to leave: what runs may end, nothing new begins."""
         self._started = time.monotonic()
@@ -69,6 +71,15 @@ class Engine:
         """The path of a draft model that was named. Raises ModelNotFound."""
         return name if name in ("auto", "off") else str(self.catalogue.resolve(name).path)
 
+    def embedder(self, entry: Entry) -> Resident:
+        """The same file, loaded for embeddings. Raises ShuttingDown, ModelNotFound, InvalidRequest."""
+        if self.stopping:
+            raise errors.ShuttingDown("The engine is stopping.", hint="Try again in a moment.", retry_after=1)
+        chosen = self.catalogue.settings_of(entry)
+        return self.supervisor.resident(
+            entry, LoadOptions(n_threads=chosen.n_threads, embedding=True, cache=False, draft="off")
+        )
+
     def generate(
         self,
         entry: Entry,
@@ -79,7 +90,14 @@ class Engine:
         draft: str | None = None,
         keep_alive: float | None = None,
     ) -> Generation:
-        """To be entered with `async with`. tenant: whose prompts these are; nobody else's share KV with them."""
+        """To be entered with `async with`. tenant: whose prompts these are; nobody else's share KV with them.
+
+        Raises as `resident`, and InvalidRequest for a request that its process did not survive several times.
+        """
+        for request in requests:
+            if (seconds := self.quarantine.left(shape_of(request), time.monotonic())) > 0:
+                message = f"The process of {entry.name} died each time it answered this very request."
+                raise errors.InvalidRequest(message, hint=f"It is tried again in {max(1, round(seconds))} s.")
         resident = self.resident(entry, deterministic=deterministic, draft=draft)
         requests = [replace(request, tenant=tenant) for request in requests]
         return Generation(

@@ -25,6 +25,7 @@ from fireside_engine.server.generation import Generation
 from fireside_engine.server.inbox import Item
 from fireside_engine.server.meter import Meter
 from fireside_engine.server.naming import Route
+from fireside_engine.server.quarantine import shape_of
 from fireside_engine.server.responses import json_response
 from fireside_engine.server.tenants import OWNER, tenant_in
 from fireside_engine.worker.protocol import Loading
@@ -53,6 +54,7 @@ class Exchange:
         self._began = time.monotonic()
         self._outcome = "done"
         self._tenant = OWNER
+        self._was_loaded = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._tenant = tenant_in(scope)
@@ -66,6 +68,7 @@ class Exchange:
             self._outcome = "client gone"
         except errors.FiresideError as error:
             self._outcome = error.code
+            self._suspect(error)
             if isinstance(error, errors.NotSupported) and error.details.get("feature") == "fill":
                 raise await explained(self._engine, error, self._route.entry.name) from None
             raise
@@ -84,6 +87,12 @@ class Exchange:
             draft=self._call.draft,
             keep_alive=self._call.keep_alive,
         )
+
+    def _suspect(self, error: errors.FiresideError) -> None:
+        """A process died that answered this: was it because of it?"""
+        if self._was_loaded and isinstance(error, errors.WorkerCrashed | errors.WorkerHung):
+            for request in self._call.requests:
+                self._engine.quarantine.died(shape_of(request), time.monotonic())
 
     # --- whole
 
@@ -116,6 +125,7 @@ class Exchange:
             if not stream.open:
                 raise
             self._outcome = error.code
+            self._suspect(error)
             await stream.write(self._voice.fail(error))
         await stream.end()
 
@@ -137,6 +147,7 @@ class Exchange:
                     item = await generation.get()
                     if not isinstance(item, Loading) or self._call.return_progress:
                         if isinstance(item, Failed):
+                            self._was_loaded = generation.info is not None
                             raise errors.FiresideError.from_dict(item.error)
                         return [item]
         except TimeoutError:
@@ -162,6 +173,7 @@ class Exchange:
     def _heed(self, generation: Generation, item: Item) -> list[Part]:
         """Keep account of what happens. Raises when it is the end."""
         self._meter.see(item)
+        self._was_loaded = generation.info is not None
         transcript = self._voice.transcript
         match item:
             case Failed(error=error):

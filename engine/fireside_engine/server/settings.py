@@ -55,6 +55,8 @@ class Settings:
     """As many crashes while loading, within `load_crash_window`, mark a model broken."""
     load_crash_window: float = 60.0
     broken_for: float = 300.0
+    poison_window: float = 60.0
+    """A request during which the process died `load_crash_limit` times within this is refused for `broken_for`."""
 
     planner: Callable[[], Planner] = FitPlanner
     """Decides whether and how models are loaded."""

@@ -79,6 +79,10 @@ def _expendable() -> None:
 
 def _serve(command: Load, commands: BinaryIO, write: Callable[[Reply], None]) -> int:
     """Load, then answer until the server is gone."""
+    if command.options.embedding:
+        from fireside_engine.worker.embedding import serve_embeddings
+
+        return serve_embeddings(command, commands, write, 1.0)
     # Everything heavy is imported after the first command, so that a worker is there at once.
     from fireside_engine.core.scheduler import Scheduler
     from fireside_engine.llama.runner import LlamaRunner

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fireside_engine.core.template_text import plain_text
-from fireside_engine.errors import FiresideError, InternalError
+from fireside_engine.errors import FiresideError, InternalError, InvalidRequest
 from fireside_engine.llama.tokenizer import Tokenizer
 from fireside_engine.worker.prepare import Preparer
 from fireside_engine.worker.protocol import Reply
-from fireside_engine.worker.questions import Ask, Count, Describe, Detokenize, Question, Render, Tokenize, Told
+from fireside_engine.worker.questions import Ask, Count, Describe, Detokenize, Embed, Question, Render, Tokenize, Told
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,8 @@ class Desk:
                 return {"text": plain_text(self._preparer.render(prompt))}
             case Count(prompt):
                 return {"n": len(self._preparer.tokens(prompt))}
+            case Embed():
+                raise InvalidRequest("This model is loaded for answers, not for embeddings.")
 
 
 def _text(piece: bytes) -> str | list[int]:

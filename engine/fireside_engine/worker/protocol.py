@@ -44,6 +44,8 @@ class LoadOptions:
     draft: str = "auto"
     """The draft model: the path of its file, "off" for none, "auto" for the one that comes with the load, if it may
     pay."""
+    embedding: bool = False
+    """It makes embeddings, and answers nothing else."""
     cache: bool = True
     """Keep KV on disk."""
     cache_budget: int | None = None

@@ -49,7 +49,16 @@ class Count:
     kind: Literal["count"] = "count"
 
 
-Question = Describe | Tokenize | Detokenize | Render | Count
+@dataclass(frozen=True, slots=True)
+class Embed:
+    """Of a model loaded for embeddings. Answered with `vectors`, float32 in little-endian base64, each of length 1, and
+    `counts` of their tokens."""
+
+    inputs: tuple[str | tuple[int, ...], ...]
+    kind: Literal["embed"] = "embed"
+
+
+Question = Describe | Tokenize | Detokenize | Render | Count | Embed
 
 
 @dataclass(frozen=True, slots=True)
