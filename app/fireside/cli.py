@@ -30,6 +30,7 @@ COMMANDS = {
     "search": Command("search", "search all conversations"),
     "export": Command("export", "write conversations as Markdown or JSON"),
     "rm": Command("rm", "remove conversations for good"),
+    "connect": Command("connect", "show what makes an editor or an agent use the engine"),
     "serve": Command("serve", "run the engine in the foreground, with its API for editors"),
     "ps": Command("ps", "show the engine and its loaded models"),
     "stop": Command("stop", "unload a model, or stop the engine"),
