@@ -238,6 +238,9 @@ def test_a_deleted_conversation_leaves_nothing_in_memory_or_on_disk(start: Start
     messages = talk(life, conversation="gone")
     life.settle()
     life.driver.forget(Owner("", "gone"), drop=True)
+    life.settle()
+    assert life.keeper is not None
+    assert life.keeper._writer.flush(30)
     _, end = life.ask(messages, conversation="other", save=False)
     assert end.timings.cache_n == 0
     life.close()
