@@ -125,6 +125,17 @@ def test_another_programs_load_does_not_change_what_is_believed() -> None:
     assert loaded.ratio(0, 1, 8) == pytest.approx(3.0, rel=0.1)
 
 
+def test_a_probe_that_was_disturbed_is_corrected_for_sizes_that_were_not_seen() -> None:
+    """Single steps were slow while they were probed, so that all batches looked cheap."""
+    costs = Costs({1: 3.0, 8: 3.0, 16: 4.0})
+    assert costs.ratio(0, 1, 16) < 1.5
+    for _ in range(3):
+        costs.observe(0, 1, 1, 0.03)
+        costs.observe(0, 1, 8, 0.09)
+    assert costs.ratio(0, 1, 16) > 3.0
+    assert costs.ratio(0, 1, 32) > 5.0
+
+
 def test_a_batch_is_padded_to_a_cheaper_size() -> None:
     costs = {1: 1.0, 4: 3.0, 5: 4.0, 6: 4.0, 8: 3.1}
     hope = Hope([0.99, 0.98, 0.97, 0.96], room=32)

@@ -38,6 +38,8 @@ class Costs:
         self._seen: dict[Key, deque[float]] = {k: deque(v, maxlen=KEPT) for k, v in (known or {}).items()}
         self._last: dict[Key, int] = {}
         self._plain: dict[int, deque[float]] = {}
+        self._ratios: dict[Key, float] = {}
+        """What was worked out since the last batch that taught something."""
         self._batches = 0
         self._plain_at = -FRESH
 
@@ -60,6 +62,12 @@ class Costs:
         if streams == rows == 1:
             return 1.0
         key = (depth, streams, rows)
+        if key not in self._ratios:
+            self._ratios[key] = self._ratio(key)
+        return self._ratios[key]
+
+    def _ratio(self, key: Key) -> float:
+        depth, streams, rows = key
         seen = self._seen.get(key)
         if seen:
             hope = HOPE if rows > 1 and self._batches - self._last.get(key, self._batches) > STALE else 1.0
@@ -71,8 +79,17 @@ class Costs:
                 key=lambda item: abs(item[0][0] - depth),
             )[:1]
         ]
-        guess = nearest[0] if nearest else self._interpolated(streams * rows)
+        guess = nearest[0] if nearest else self._interpolated(streams * rows) * self._error()
         return guess if rows == 1 else max(1.0, guess * HOPE)
+
+    def _error(self) -> float:
+        """How much dearer batches are than the probe saw, which looked once, at whatever moment that was."""
+        errors = [
+            median(values) / self._interpolated(streams * rows)
+            for (_, streams, rows), values in self._seen.items()
+            if rows > 1 and values
+        ]
+        return median(errors) if errors else 1.0
 
     def is_measured(self, depth: int, streams: int, rows: int) -> bool:
         """Whether such a batch was seen while decoding, or is a single step; otherwise its cost is the probe's."""
@@ -110,6 +127,7 @@ class Costs:
 
     def _learn(self, key: Key, ratio: float) -> None:
         self._seen.setdefault(key, deque(maxlen=KEPT)).append(ratio)
+        self._ratios.clear()
 
     def known(self) -> dict[Key, list[float]]:
         """What was seen, to be kept for the next load."""
