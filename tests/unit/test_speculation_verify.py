@@ -15,7 +15,7 @@ from fireside_engine.core.scheduler import Rules, Scheduler
 from fireside_engine.core.sequence import Sequence
 from fireside_engine.core.speculation.speculator import Limits, Speculator
 from fireside_engine.core.speculation.verify import verify
-from fireside_engine.core.step import Chunk, Draw, Drawn, Phase, Step
+from fireside_engine.core.step import Chunk, Draw, Drawn, Phase, Result, Step
 from fireside_engine.errors import InvalidConstraint
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -24,6 +24,14 @@ from fake_runner import N_VOCAB, FakeRunner, Greedy, Prophet, logits_after
 RULES = Rules(n_slots=3, n_ctx=640, n_batch=256, decode_width=3)
 FLAT = {size: 1.0 + 0.02 * size for size in (1, 2, 3, 4, 5, 6, 8, 12, 16)}
 """A machine on which verifying is nearly free: drafts are always worth trying."""
+
+
+class Flat(FakeRunner):
+    """Its clock agrees."""
+
+    def execute(self, step: Step) -> Result:
+        result = super().execute(step)
+        return replace(result, finished=result.started + 1.0)
 
 
 def ended(token: int) -> bool:
@@ -46,7 +54,7 @@ def answers(
 ) -> tuple[list[list[Event]], FakeRunner, Scheduler]:
     """Events of each request; rows 1 is plain decoding."""
     speculator = Speculator(Limits(most_rows=rows), FLAT)
-    scheduler, runner = Scheduler(RULES, speculator), FakeRunner(3, 640, 256)
+    scheduler, runner = Scheduler(RULES, speculator), Flat(3, 640, 256)
     runner.fail_at = set(fail_at)
     events: dict[str, list[Event]] = {}
     for i, prompt in enumerate(prompts):
