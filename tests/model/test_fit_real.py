@@ -164,33 +164,3 @@ def test_what_others_hold_is_not_planned_with(qwen: Path) -> None:
             print(before, after)
             assert cli("run", "-m", name, "-n", "4", "hello").returncode == 0
             hog.stdin.close()
-
-
-def rate_of(name: str) -> float:
-    """Tokens a second, the median of three answers."""
-    rates = []
-    for seed in ("1", "2", "3"):
-        answer = json.loads(cli("run", "-m", name, "-n", "48", "--json", "--seed", seed, "Tell a long story.").stdout)
-        rates.append(answer["timings"]["predicted_per_second"])
-    return float(sorted(rates)[1])
-
-
-def test_speed_is_predicted_after_calibration(qwen_small: Path) -> None:
-    """Three quantizations of one model, benched once; the prediction is read before the answers are timed."""
-    name = link(qwen_small)
-    with engine():
-        before = rate_of(name)
-        while abs((after := rate_of(name)) / before - 1) > 0.1:
-            # In a new home kernels are compiled beside the first answers.
-            before = after
-        cli("stop", name)
-        made = data("models", "quantize", name, "--to", "Q8_0,Q4_0")["made"]
-        data("models", "measure", name, "--tokens", "128")
-        rows = {row["name"]: row for row in data("models", "fit", name)["models"][0]["rows"]}
-        errors = {}
-        for one in (name, *(one["name"] for one in made)):
-            said, real = rows[one]["plan"]["speeds"]["100"], rate_of(one)
-            errors[one] = (round(said, 1), round(real, 1), abs(said / real - 1))
-            cli("stop", one)
-    print(errors)
-    assert sorted(error for *_, error in errors.values())[1] <= 0.2, errors
