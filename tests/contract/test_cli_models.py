@@ -111,6 +111,17 @@ def test_what_was_predicted_and_what_was_taken_stand_side_by_side(engine: Runnin
     assert "PREDICTED" in ask("ps").out.decode()
 
 
+def test_a_pair_takes_what_was_predicted_for_both(engine: Running, models: Path) -> None:
+    """The draft model has a context of its own: one slot, small pieces, f16."""
+    tiny_models.write_llama(models / "big-F32.gguf", layers=6)
+    tiny_models.write_llama(models / "little-F32.gguf", layers=2)
+    assert ask("run", "-m", "big-F32", "--draft", "little-F32", "-n", "2", "hello").code == 0
+    load = data("models", "show", "big-F32")["last_load"]
+    assert load["predicted_devices"] == load["actual_devices"]
+    plan = data("models", "fit", "big-F32", "--draft", "little-F32")["models"][0]["rows"][0]
+    assert plan["memory"][0]["total"] == load["actual_devices"]
+
+
 def test_hybrids_windows_and_states_are_planned_and_load_as_planned(engine: Running, models: Path) -> None:
     for name in ("gemma3", "lfm2", "mamba", "qwen35"):
         tiny_models.WRITERS[name](models / f"{name}-F32.gguf")

@@ -26,6 +26,8 @@ KV_SHARE = 4
 """Slots beyond the first may take this part of what is free after all else."""
 SPEED = 15.0
 """Tokens a second that a plan aims at: faster than most people read."""
+DRAFT_BATCH = 256
+"""Longest piece of a prompt that a draft model reads at once."""
 _STEP = 1.25
 """Speeds within this ratio count as equal."""
 _LADDER = (1024, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768, 49152, 65536, 98304, 131072)
@@ -203,9 +205,15 @@ def _plan(candidate: Candidate, setup: Setup, cost: ContextCost, machine: Machin
     return Plan(setup, taken, predict(candidate.shape, setup, candidate.quant, candidate.file, machine, book))
 
 
+def draft_setup(setup: Setup) -> Setup:
+    """The context of a draft model beside one of its target: it drafts for one conversation at a time, and its KV is
+    worth no saving (llama/drafter.py)."""
+    return Setup(setup.n_ctx, n_batch=DRAFT_BATCH, n_outputs=1)
+
+
 def _with_draft(plan: Plan, draft: Candidate, costs: Costs, machine: Machine) -> Footprint:
     """The draft model lies where the layers of its target do: a bus between them would cost what drafts save."""
-    setup = replace(plan.setup, gpu_layers=-1 if plan.setup.gpu_layers else 0, cpu_experts=0)
+    setup = replace(draft_setup(plan.setup), gpu_layers=-1 if plan.setup.gpu_layers else 0)
     own = footprint(draft.shape, setup, costs(draft.shape, setup), machine)
     vocabulary = process_bytes(draft.shape) - process_bytes(replace(draft.shape, n_vocab=0))
     taken = plan.footprint

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from fireside_engine.core.footprint import HOST, DeviceBytes, merge
+from fireside_engine.llama.context import Context
 from fireside_engine.llama.library import api
 
 _SYMBOL = "_Z26llama_get_memory_breakdownPK13llama_context"
@@ -41,6 +42,12 @@ def has_table() -> bool:
     """Whether llama.cpp's own table can be read here."""
     x86 = platform.system() == "Linux" and platform.machine() in ("x86_64", "AMD64")
     return x86 and hasattr(api._lib, _SYMBOL) and "libstdc++" in _mapped_libraries()
+
+
+def allocated(context: Context) -> tuple[DeviceBytes, ...]:
+    """What a loaded context and its model occupy."""
+    model, rows = context.model, context.options.n_outputs
+    return of_context(context.handle, rows, model.n_vocab, context.log, model.size)
 
 
 def of_context(handle: Any, n_outputs: int, n_vocab: int, log: Iterable[str], weights: int) -> tuple[DeviceBytes, ...]:

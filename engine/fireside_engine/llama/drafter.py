@@ -11,16 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
+from fireside_engine.core.fit import DRAFT_BATCH
+from fireside_engine.core.footprint import DeviceBytes
 from fireside_engine.core.step import Propose, Tokens
 from fireside_engine.core.vocabulary import Vocabulary, difference
 from fireside_engine.errors import InternalError, ModelUnsupported
+from fireside_engine.llama import breakdown
 from fireside_engine.llama.context import Context, ContextOptions
 from fireside_engine.llama.library import api
 from fireside_engine.llama.model import Model
 
 log = logging.getLogger(__name__)
 
-PIECE = 256
+PIECE = DRAFT_BATCH
 """Tokens of a batch that catches up."""
 
 
@@ -54,6 +57,11 @@ class Drafter:
         self._tokens = np.zeros(self._context.n_ctx, np.int32)
         self._n = 0
         """Tokens in KV."""
+
+    @property
+    def devices(self) -> tuple[DeviceBytes, ...]:
+        """What it occupies."""
+        return breakdown.allocated(self._context)
 
     def propose(self, wanted: Propose) -> list[tuple[int, float]]:
         """Tokens that this model would draw, each with its own probability of it; fewer than asked for where it gets

@@ -231,6 +231,8 @@ class FitPlanner:
         """target: of a draft model, the one whose contexts it has."""
         shape = target.candidate.shape if target is not None else shape_of(header)
         wanted = fit.rungs(shape, wish)
+        if target is not None:
+            wanted = list(dict.fromkeys(fit.draft_setup(setup) for setup in wanted))
         gpus = bool(self._hello and self._hello[0])
         asked = [*wanted, *(replace(setup, gpu_layers=-1) for setup in wanted)] if gpus else wanted
         try:

@@ -14,6 +14,7 @@ from fireside_engine import address
 from fireside_engine.core import driving
 from fireside_engine.core.answers.formats import chat_format
 from fireside_engine.core.fallback_template import chat_template
+from fireside_engine.core.footprint import merge
 from fireside_engine.core.rules import Rules
 from fireside_engine.core.speculation.matching import MAX_DRAFT
 from fireside_engine.core.speculation.speculator import Limits, Speculator
@@ -169,7 +170,7 @@ def load(path: Path, options: LoadOptions, report: Report, draft: Path | None = 
         memory=memory.rss(os.getpid()),
         load_ms=(time.perf_counter() - started) * 1e3,
         build=library.build(),
-        devices=breakdown.of_context(context.handle, context.options.n_outputs, model.n_vocab, context.log, model.size),
+        devices=merge([*breakdown.allocated(context), *(drafter.devices if drafter is not None else ())]),
         step_ms=probe.seconds.get(1, 0.0) * 1e3,
         chat_format=form,
         fill=tokenizer.fill is not None,
