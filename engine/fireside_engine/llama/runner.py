@@ -93,10 +93,10 @@ class LlamaRunner:
             return False
         try:
             rows = self._state.cut(cut.slot, cut.start, cut.stop, cut.n)
-        except InternalError:
+            state = self._state.checkpoint(cut.slot, cut.n) if cut.state else None
+        except (InternalError, MemoryError):
             log.exception("KV could not be cut out of slot %d", cut.slot)
             return False
-        state = self._state.checkpoint(cut.slot) if cut.state else None
         if cut.state and state is None:
             return False
         return self._keep(cut, rows, state)
@@ -105,7 +105,12 @@ class LlamaRunner:
         if self._state is None:
             return False
         payload: Stored = restore.payload
-        return self._state.restore(restore.slot, payload.rows, payload.state, restore.n)
+        try:
+            return self._state.restore(restore.slot, payload.rows, payload.state, restore.n)
+        except MemoryError:
+            log.exception("there is no memory to bring KV back to slot %d", restore.slot)
+            self._context.trim(restore.slot, 0)
+            return False
 
     def _propose(self, wanted: Propose) -> tuple[tuple[int, float], ...]:
         if self._drafter is None:
