@@ -137,6 +137,16 @@ def test_a_longer_unfinished_block_takes_the_place_of_a_shorter(store: Store, tm
     assert len(files(tmp_path / "kv")) == 3
 
 
+def test_a_block_that_grows_remembers_how_often_it_was_used(store: Store) -> None:
+    tokens = text(200)
+    put(store, tokens[:40], owner=ANN)
+    store.used(store.lookup(ROOT, tokens[:40]), 40, ANN)
+    put(store, tokens[:80], owner=ANN)
+    store.used(store.lookup(ROOT, tokens[:80]), 80, ANN)
+    put(store, tokens[:120], owner=ANN)
+    assert [use.hits for use in upkeep.summary(store).conversations] == [2]
+
+
 def test_a_shorter_block_stays_while_another_conversation_uses_it(store: Store, tmp_path: Path) -> None:
     put(store, text(300), owner=ANN)
     put(store, text(340), owner=BOB)

@@ -333,6 +333,15 @@ def leaf(db: Db, key: bytes) -> tuple[int, Row] | None:
     return (found[0], _row(found[1:])) if found else None
 
 
+def inherit(db: Db, kind: Kind, key: bytes, rows: Collection[Row]) -> None:
+    """A record takes over how often those were used that it replaces."""
+    for row in rows:
+        db.execute(
+            "UPDATE records SET hits = hits + (SELECT hits FROM records WHERE id = ?) WHERE key = ? AND kind = ?",
+            (row.id, key, kind),
+        )
+
+
 def remove(db: Db, rows: Collection[Row]) -> None:
     db.executemany("DELETE FROM records WHERE id = ?", ((row.id,) for row in rows))
 

@@ -182,6 +182,7 @@ class Store:
         catalog.add(db, header, catalog.tick(db))
         shorter = catalog.superseded(db, header)
         self.tier.count("superseded", len(shorter))
+        catalog.inherit(db, header.kind, header.key, shorter)
         self.tier.drop(db, [*shorter, *catalog.spare_states(db, header, STATES_KEPT)])
 
     # --- answers as they were generated
