@@ -84,6 +84,16 @@ def test_other_files_learn_from_what_they_share() -> None:
     assert statistics.median(errors) < 0.2
 
 
+def test_answers_beside_a_busy_neighbour_spoil_little() -> None:
+    """The first answers in a new home are slow, because kernels are compiled beside them."""
+    own, setup, book = shape(1e9), Setup(4096), Book()
+    guess = seconds_per_token(own, setup, "Q4_K_M", MACHINE, book, 64)
+    for slow in (9.0, 6.0, 7.0, 1.0, 1.0, 3.0, 1.0, 1.0):
+        book = book.learn("Q4_K_M", "f", guess, slow * guess.weights + guess.attention)
+    real = guess.weights + guess.attention
+    assert abs(predict(own, setup, "Q4_K_M", "f", MACHINE, book, 64).tokens_per_second * real - 1) < 0.25
+
+
 def test_a_long_conversation_teaches_about_attention() -> None:
     own, setup, book = shape(2e8), Setup(32768), Book()
     guess = seconds_per_token(own, setup, "Q4_K_M", MACHINE, book, 30_000)
