@@ -13,7 +13,7 @@ from fake_engine import Running, running, until, write_model
 from fireside.conversations.store import Store as Conversations
 from fireside.conversations.tree import Conversation
 from fireside_engine import address
-from fireside_engine.core.blocks import BLOCK
+from fireside_engine.core.blocks import BLOCK, root_key
 from fireside_engine.core.owner import Owner
 from fireside_engine.kv_cache.record import HEADER_BYTES
 from fireside_engine.kv_cache.store import Store
@@ -141,6 +141,12 @@ def test_clearing_one_model_leaves_the_others(engine: Running, store: Store) -> 
     assert restored(store, text(300, 3), root=OTHER_ROOT) == 0
     assert json.loads(fireside("cache", "clear", "--json").out) == {"records": 5, "bytes": 5 * SIZE}
     assert files(directory()) == []
+
+
+def test_a_model_may_be_named_as_it_is_asked(engine: Running, store: Store) -> None:
+    """The cache knows the file's name; people know the name in the catalogue."""
+    store.put(rows_of(text(10, 8), root=root_key({"model": "small"}), label="small"))
+    assert post(engine, "clear", {"model": "Small.gguf"}) == {"records": 1, "bytes": SIZE}
 
 
 def test_pruning_leaves_the_last_used(engine: Running, store: Store) -> None:

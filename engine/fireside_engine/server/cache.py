@@ -84,7 +84,8 @@ class Cache:
     async def clear(self, request: Request) -> Response:
         """What loaded models have in memory stays there, and is saved again when it is used."""
         body = parse(_ClearBody, await request.body() or b"{}")
-        removed = await self._ask(lambda store: _clear(store, body.model))
+        names = None if body.model is None else await self._names(body.model)
+        removed = await self._ask(lambda store: _clear(store, names))
         self._engine.forget(None, drop=False)
         return _removed(removed)
 
@@ -110,6 +111,15 @@ class Cache:
 
     async def verified(self, progress: upkeep.Progress, stop: Callable[[], bool]) -> upkeep.Verified:
         return await self._ask(lambda store: upkeep.verify(store, progress, stop), limit=None)
+
+    async def _names(self, model: str) -> list[str]:
+        """What a model may be called in the cache, which knows the names of files only."""
+        try:
+            entry = (await self._engine.names.find(model)).entry
+        except errors.FiresideError:
+            # Its file may be gone by now.
+            return [model]
+        return [model, entry.name, entry.path.stem]
 
     async def _ask(self, question: Callable[[Store], T], *, limit: float | None = LIMIT) -> T:
         """Raises CacheUnavailable."""
@@ -184,16 +194,17 @@ def _opened(budget: int | None) -> Iterator[Store]:
         yield store
 
 
-def _clear(store: Store, model: str | None) -> Removed:
-    """Raises ModelNotFound."""
-    if model is None:
+def _clear(store: Store, names: list[str] | None) -> Removed:
+    """names: of one model, as it was asked for first. Raises ModelNotFound."""
+    if names is None:
         return upkeep.clear(store)
     known = {usage.model for usage in upkeep.summary(store).models}
-    names = [name for name in known if name.casefold() == model.casefold()]
-    if not names:
+    wanted = {name.casefold() for name in names}
+    labels = [label for label in known if label.casefold() in wanted]
+    if not labels:
         hint = f"It has KV of: {', '.join(sorted(known))}." if known else "It is empty."
-        raise errors.ModelNotFound(f"The cache has nothing of {model}.", hint=hint, model=model)
-    return _sum(upkeep.clear(store, name) for name in names)
+        raise errors.ModelNotFound(f"The cache has nothing of {names[0]}.", hint=hint, model=names[0])
+    return _sum(upkeep.clear(store, label) for label in labels)
 
 
 def _owners(store: Store, body: _ForgetBody) -> list[Owner]:
