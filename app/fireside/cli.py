@@ -80,7 +80,7 @@ def help_text() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The process: returns its exit code and raises nothing."""
-    from fireside.terminal import abandon_stdout, claim_streams
+    from fireside.stdout import abandon_stdout, claim_streams
 
     words = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in words or "--ndjson" in words
@@ -101,8 +101,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> ExitCode:
-    from fireside.failure import Failure
-
     name = words[0] if words else ""
     if not words:
         return _open_chat()
@@ -118,6 +116,7 @@ def _dispatch(words: list[str]) -> ExitCode:
         code: ExitCode = import_module(f"fireside.commands.{command.module}").main(words[1:])
         return code
     from fireside.arguments import did_you_mean
+    from fireside.failure import Failure
 
     known = [*COMMANDS, "--help", "--version"]
     hint = did_you_mean(name, known) or 'To ask a model: fireside run "…"'
@@ -136,7 +135,7 @@ def _open_chat() -> ExitCode:
 
 
 def _print(text: str) -> None:
-    from fireside.terminal import Output
+    from fireside.stdout import Output
 
     Output().write(text)
 

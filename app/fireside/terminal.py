@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,9 @@ from types import FrameType
 
 from fireside.failure import TimeLimitError
 from fireside.sanitize import clean, clean_line
+from fireside.stdout import Output as Output
+from fireside.stdout import abandon_stdout as abandon_stdout
+from fireside.stdout import claim_streams as claim_streams
 from fireside.wire import JsonObject
 
 FALLBACK_COLUMNS = 80
@@ -32,44 +34,6 @@ def to_json_line(value: JsonObject) -> str:
 def to_json_text(value: object) -> str:
     """JSON for people and files, in which no control character but line ends stands in the open."""
     return json.dumps(value, ensure_ascii=False, indent=2).translate(_HIDDEN) + "\n"
-
-
-def claim_streams() -> None:
-    """Put the null device where a standard stream is closed, so that no socket or file of ours takes its number."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-
-
-def abandon_stdout() -> None:
-    """After a failed write: Python would try to write what it still holds again at exit, and complain."""
-    if sys.stdout is not None:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)
-
-
-class Output:
-    """Standard output."""
-
-    def __init__(self) -> None:
-        self.is_terminal = sys.stdout is not None and sys.stdout.isatty()
-        self._encoding = sys.stdout.encoding if sys.stdout is not None else "utf-8"
-
-    def write(self, text: str) -> None:
-        """Write all of `text` now. Raises BrokenPipeError when nobody reads any more, OSError when it fails."""
-        if sys.stdout is None:
-            raise BrokenPipeError("standard output is closed")
-        descriptor = sys.stdout.fileno()
-        data = memoryview(text.encode(self._encoding, errors="replace"))
-        while data:
-            try:
-                data = data[os.write(descriptor, data) :]
-            except BlockingIOError:
-                # Another program that shares the terminal may have made it non-blocking.
-                select.select([], [descriptor], [])
 
 
 class Narrator:

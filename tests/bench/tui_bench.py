@@ -18,10 +18,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 
-from tui_fake import FakeEngine, Script
+from tui_fake import NAME, FakeEngine, Script
 
+from fireside.account import Account
+from fireside.conversations.store import Store
+from fireside.conversations.tree import Conversation
 from fireside.tui.app import FiresideApp
-from fireside.tui.drafts import Draft
 from fireside.tui.screens.chat import ChatScreen
 from fireside.tui.widgets.message import WhyLine
 from fireside.tui.widgets.stream_markdown import StreamMarkdown
@@ -93,24 +95,41 @@ async def stream(kind: str, n_tokens: int, rate: float, size: tuple[int, int], *
     )
 
 
+def fill(n_messages: int) -> None:
+    """A conversation on disk, with answers of 250 tokens."""
+    conversation = Conversation()
+    for _ in range(n_messages // 2):
+        conversation.ask("What about this one?")
+        conversation.answer(text_of("mixed", 250), model=NAME, account=Account(model=NAME, generated=250, rate=20.0))
+    store = Store()
+    store.save(conversation, conversation.turns.values())
+    store.close()
+
+
 async def open_chat(n_messages: int, size: tuple[int, int]) -> None:
-    engine = FakeEngine([Script(text=text_of("mixed", 250))])
+    fill(n_messages)
+    engine = FakeEngine()
     app = FiresideApp(engine)
     async with app.run_test(size=size) as pilot:
         screen = app.screen
         assert isinstance(screen, ChatScreen)
         while not engine.loaded:
             await pilot.pause(0.05)
-        for _ in range(n_messages // 2):
-            await screen._answering.ask(Draft("What about this one?"))
+        began, wall = time.process_time(), time.monotonic()
+        await screen.chats.open("last")
         await pilot.pause()
+        opened, took = time.process_time() - began, time.monotonic() - wall
+        assert len(screen.state.conversation.path()) == n_messages
         mounted = len(screen.query("*"))
         began = time.process_time()
         for _ in range(20):
             screen.query_one(TranscriptView).scroll_relative(y=-3, animate=False)
             await pilot.pause()
         scroll = (time.process_time() - began) / 20
-    print(f"{n_messages} messages: {mounted} widgets mounted · a scroll step {scroll * 1e3:.0f} ms CPU")
+    print(
+        f"{n_messages} messages: opened in {took:.2f} s ({opened:.2f} s CPU) · {mounted} widgets mounted"
+        f" · a scroll step {scroll * 1e3:.0f} ms CPU"
+    )
 
 
 async def main() -> None:
@@ -125,7 +144,7 @@ async def main() -> None:
     for kind in args.kinds:
         await stream(kind, args.tokens, args.rate, (width, height), away=False)
     await stream("mixed", args.tokens, args.rate, (width, height), away=True)
-    await open_chat(100, (width, height))
+    await open_chat(500, (width, height))
 
 
 if __name__ == "__main__":

@@ -144,6 +144,7 @@ def test_an_edited_question_becomes_a_branch() -> None:
         await ui.pilot.press("alt+up", "alt+up", "left")
         await ui.until(lambda: ui.messages == ["you: one", "model: A", "you: two\n‹ 1/2 ›", "model: B"])
         assert on_disk() == [["one", "A", "two", "B"]]
+        assert ui.chat.state.view().used == 202 + 1
         await ui.pilot.press("left")
         await ui.until(lambda: "last branch" in ui.toasts)
         await ui.pilot.press("right")
@@ -155,7 +156,9 @@ def test_an_edited_question_becomes_a_branch() -> None:
         await ui.until(lambda: ui.prompt.text == "")
         assert ui.chat.state.editing is None
 
-    drive(FakeEngine([Script("A"), Script("B"), Script("C")]), scenario)
+    # The status line follows the branch.
+    scripts = [Script("A"), Script("B", prompt=(202, 0)), Script("C", prompt=(303, 0))]
+    drive(FakeEngine(scripts), scenario)
 
 
 def test_a_retry_is_a_branch_that_survives() -> None:

@@ -58,6 +58,7 @@ class Chats:
         """Show the newest branch that has a turn, and stand at the turn."""
         conversation = self._state.conversation
         conversation.go_back(conversation.newest_leaf(turn))
+        self._state.look_at_last()
         await self._state.archive.save(conversation)
         await self._transcript.show(entries_of(conversation))
         await self._transcript.stand_at(turn)
@@ -87,6 +88,7 @@ class Chats:
         others = [sibling for sibling in conversation.siblings(turn) if sibling.id != turn.id]
         conversation.go_back(conversation.newest_leaf(others[-1].id) if others else turn.parent)
         conversation.forget(gone)
+        self._state.look_at_last()
         await self._state.archive.discard(conversation, [turn.id])
         await self._transcript.clear(keeps_focus=True)
         await self._transcript.show(entries_of(conversation))

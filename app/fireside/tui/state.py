@@ -52,10 +52,14 @@ class ChatState:
     """Prompt tokens per second, by the model that read them last."""
 
     def enter(self, conversation: Conversation) -> None:
-        """Another conversation is shown; its last answer is what the status line tells about."""
+        """Another conversation is shown."""
         self.conversation = conversation
         self.editing = None
-        answer = conversation.last_answer()
+        self.look_at_last()
+
+    def look_at_last(self) -> None:
+        """The last answer on the path is what the status line tells about."""
+        answer = self.conversation.last_answer()
         self.last = answer.account if answer is not None else None
 
     def note(self, account: Account) -> None:
