@@ -36,7 +36,7 @@ PLAIN = """\
     {%- if message['role'] == 'system' %}
         {{- message['content'] + '\\n\\n' }}
     {%- elif message['role'] == 'assistant' %}
-        {{- 'Assistant: ' + message['content'] + '\\n' }}
+        {{- 'Assistant: ' + message['content'] | trim + '\\n' }}
     {%- else %}
         {{- 'User: ' + message['content'] + '\\n' }}
     {%- endif %}
