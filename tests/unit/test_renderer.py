@@ -207,13 +207,13 @@ def test_chatml_with_tools(make: Make) -> None:
 def test_plain_lines(make: Make) -> None:
     turns = [{"role": "system", "content": "s"}, *HI, {"role": "assistant", "content": "yo"}, *HI]
     assert make(None).render(turns, None, True, {}) == "s\n\nUser: hi\nAssistant: yo\nUser: hi\nAssistant:"
+    assert make(PLAIN).render([], None, False, {}) == ""
 
 
-def test_an_answer_comes_back_with_the_space_it_was_generated_with() -> None:
+def test_an_answer_comes_back_with_the_space_it_was_generated_with(make: Make) -> None:
     """Base models begin with a space after "Assistant:"; a second one would make the history another text."""
     turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": " yo"}]
     assert make(None).render(turns, None, False, {}) == "User: hi\nAssistant: yo\n"
-    assert make(PLAIN).render([], None, False, {}) == ""
 
 
 # --- hostile templates
