@@ -154,7 +154,8 @@ def test_a_schema_drafts_its_own_skeleton(bench: Bench, temperature: float, logp
 def test_gemma_with_its_sliding_window(gemma: Path, tmp_path: Path) -> None:
     for deterministic in (True, False):
         bench = Bench(gemma, tmp_path, deterministic=deterministic)
-        prompt = TextPrompt("One, two, three. " * 30)
+        # Longer than the window of 512 tokens, so that cells are used again while drafts are taken back.
+        prompt = TextPrompt("One, two, three. " * 140)
         plain, _ = bench.answer(prompt, drafts=False, n=60)
         drafted, timings = bench.answer(prompt, drafts=True, n=60)
         bench.ready.close()
