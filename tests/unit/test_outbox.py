@@ -64,3 +64,15 @@ def test_the_first_text_after_a_silence_leaves_at_once() -> None:
     outbox.send(Happened(Delta("a", "one")))
     first = written.get(timeout=10)
     assert first == Happened(Delta("a", "one"))
+
+
+def test_the_first_text_does_not_wait_behind_the_end_of_its_prompt() -> None:
+    """It used to: the end of prefill is told just before it, and text waited for the pause after that."""
+    written: queue.Queue[Reply] = queue.Queue()
+    outbox = Outbox(written.put, pause=30.0)
+    outbox.send(Happened(Progress("b", 9, 9, 0, 1.0)))
+    assert written.get(timeout=10)
+    outbox.send(Happened(Delta("b", "first")))
+    first = written.get(timeout=10)
+    assert isinstance(first, Happened)
+    assert isinstance(first.event, Delta)

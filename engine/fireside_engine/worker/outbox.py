@@ -43,11 +43,17 @@ class Outbox:
                     break
             for reply in joined(replies):
                 self._write(reply)
-            written = time.monotonic()
+            if any(map(_is_text, replies)):
+                # Only text makes text wait: the first of an answer comes right behind the end of its prompt.
+                written = time.monotonic()
 
 
 def _can_wait(reply: Reply) -> bool:
-    return isinstance(reply, Beat) or (isinstance(reply, Happened) and isinstance(reply.event, Delta))
+    return isinstance(reply, Beat) or _is_text(reply)
+
+
+def _is_text(reply: Reply) -> bool:
+    return isinstance(reply, Happened) and isinstance(reply.event, Delta)
 
 
 def joined(replies: list[Reply]) -> list[Reply]:
