@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fireside_engine.core.events import Delta, Event, Failed, Finished
+from fireside_engine.core.owner import Owner
 from fireside_engine.core.scheduler import Rules, Scheduler
 from fireside_engine.core.sequence import Sequence
+from fireside_engine.core.speculation import lookup
 from fireside_engine.core.speculation.speculator import Limits, Speculator
 from fireside_engine.core.speculation.verify import verify
 from fireside_engine.core.step import Chunk, Draw, Drawn, Phase, Result, Step
@@ -136,6 +138,37 @@ def test_right_drafts_spare_steps_and_are_counted() -> None:
     assert end.timings.draft_n >= end.timings.draft_n_accepted > 10
     assert end.timings.draft_ms_won != 0.0
     assert [source for source, _, _ in end.timings.draft_sources] == ["grammar"]
+
+
+def _twice(owner: Owner | None, other: bytes = b"") -> list[int]:
+    """The same question again: steps of the first and of the second answer."""
+    lookup.warm_up()
+    scheduler, runner = Scheduler(RULES, Speculator(Limits(), FLAT)), Flat(3, 640, 256)
+    steps = []
+    for name, scope in (("a", b""), ("b", other)):
+        before = len(runner.steps)
+        prompt = np.arange(30, dtype=np.int32)
+        sequence = Sequence(name, prompt, Greedy(), lambda t: b"%d " % t, frozenset(), 60, owner=owner, scope=scope)
+        scheduler.submit(sequence)
+        while step := scheduler.schedule(runner.now):
+            scheduler.commit(step, runner.execute(step))
+        steps.append(len(runner.steps) - before)
+    return steps
+
+
+def test_an_earlier_answer_helps_the_next_one() -> None:
+    first, second = _twice(Owner())
+    assert second < first / 2
+
+
+def test_what_is_not_to_be_kept_helps_nobody() -> None:
+    first, second = _twice(None)
+    assert second > 0.9 * first
+
+
+def test_answers_of_another_tenant_help_nobody() -> None:
+    first, second = _twice(Owner(), other=b"somebody else")
+    assert second > 0.9 * first
 
 
 def test_padding_is_computed_and_dropped() -> None:

@@ -99,11 +99,13 @@ class Speculator:
         )
 
     def end(self, slot: Slot, request: Request) -> None:
-        """The answer ended, whatever way: it may help the next one."""
+        """The answer ended, whatever way: it may help the next one, unless nothing of it is to be kept."""
         tracker = self._trackers.pop(slot.id, None)
         if tracker is None:
             return
         self._spent = 0.0
+        if request.owner is None:
+            return
         start, stop = len(request.prompt), len(request.prompt) + request.n_generated
         self.stores.of(request.scope).add(slot.tokens[:start], slot.tokens[start:stop])
 
