@@ -292,7 +292,7 @@ def test_a_large_body_is_read_beside_a_running_stream(engine: Running) -> None:
 
 
 def test_unknown_paths_and_methods_are_refused_in_json(engine: Running) -> None:
-    for path in ("/nothing", "/v1", "/v1/chat/completions/", "/health/", "//health", "/v1/embeddings"):
+    for path in ("/nothing", "/v1", "/v1/chat/completions/", "/health/", "//health"):
         reply = engine.ask("GET", path)
         assert reply.status == 404, path
         assert reply.json["error"]["type"] == "not_found_error"

@@ -104,7 +104,7 @@ def test_a_pipe_becomes_one_object_with_honest_numbers(engine: RealEngine) -> No
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
     assert usage["prompt_tokens"] == timings["prompt_n"] + timings["cache_n"]
     assert usage["prompt_tokens_details"]["cached_tokens"] == timings["cache_n"]
-    assert timings["draft_n"] == timings["draft_n_accepted"] == 0
+    assert 0 <= timings["draft_n_accepted"] <= timings["draft_n"]
     assert timings["predicted_per_second"] == pytest.approx(
         (timings["predicted_n"] - 1) * 1000 / timings["predicted_ms"], rel=0.15
     )
