@@ -97,7 +97,7 @@ def test_a_pipe_becomes_one_object_with_honest_numbers(engine: RealEngine) -> No
     assert done.code == 0
     assert done.out.count("\n") == 1
     answer = done.json
-    assert set(answer) == {"text", "model", "finish_reason", "usage", "timings", "fireside"}
+    assert set(answer) == {"text", "model", "finish_reason", "usage", "timings", "fireside", "conversation_id"}
     assert answer["model"] == MODEL
     usage, timings = answer["usage"], answer["timings"]
     assert usage["completion_tokens"] == timings["predicted_n"] <= 12

@@ -27,6 +27,7 @@ EXPECTED = {
     errors.InsufficientMemory: 4,
     errors.NoSpace: 4,
     errors.NoConnection: 4,
+    errors.CacheUnavailable: 3,
     errors.Overloaded: 3,
     errors.WorkerCrashed: 3,
     errors.WorkerHung: 3,

@@ -170,7 +170,7 @@ def test_the_starter_is_there(home: Path, smollm2: Path) -> None:
 
 
 def test_every_key_is_explained_to_the_user_in_its_own_sentence() -> None:
-    text = (Path(fireside_engine.__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
     for table in (Family, Model, HubSource, PackageSource, PathSource):
         for name, field in table.model_fields.items():
             if name != "kind":
@@ -178,7 +178,7 @@ def test_every_key_is_explained_to_the_user_in_its_own_sentence() -> None:
 
 
 def test_the_example_of_the_users_file_is_valid(tmp_path: Path) -> None:
-    text = (Path(fireside_engine.__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
     example = text.partition("## The catalogue")[2].partition("```toml\n")[2].partition("```")[0]
     (tmp_path / "models.toml").write_text(example)
     toml = load_catalogue(catalogue_path(), tmp_path / "models.toml")

@@ -17,7 +17,17 @@ from fireside.terminal import Narrator, Output
 from fireside_engine import address
 
 ENGINE_KEYS = {"model": str, "other_stores": bool, "deterministic": bool}
-MODEL_KEYS = {"deterministic": bool, "n_ctx": int, "n_slots": int, "n_threads": int, "kv_type": str}
+CACHE_KEYS = {"enabled": bool, "budget": str}
+"""Of `cache.KEY`."""
+MODEL_KEYS = {
+    "deterministic": bool,
+    "n_ctx": int,
+    "n_slots": int,
+    "n_threads": int,
+    "draft": str,
+    "kv_type": str,
+    "cache": bool,
+}
 """Of `models.NAME.KEY`."""
 APP_KEYS = {"save": bool, "theme": str, "vim": bool}
 APP_TABLES = ("keys", "personas")
@@ -29,8 +39,8 @@ fireside config set KEY VALUE
 fireside config unset KEY
 fireside config edit [app]                   in $EDITOR: config.toml, or app.toml
 
-Keys of the engine: model, deterministic, other_stores, and of single models
-                    models.NAME.n_ctx, .n_slots, .n_threads, .kv_type, .deterministic
+Keys of the engine: model, deterministic, other_stores, cache.enabled, cache.budget, and of single models
+                    models.NAME.n_ctx, .n_slots, .n_threads, .kv_type, .deterministic, .draft, .cache
 Keys of the app:    save, theme, vim, personas.NAME, keys.NAME"""
 
 
@@ -89,9 +99,11 @@ def _place(text: str) -> tuple[Path, list[str]]:
         key = [key[0], ".".join(key[1:])]
     if (len(key) == 1 and key[0] in APP_KEYS) or (len(key) == 2 and key[0] in APP_TABLES):
         return app_settings.path(), key
+    if len(key) == 2 and key[0] == "cache" and key[1] in CACHE_KEYS:
+        return _engine_file(), key
     if (len(key) == 1 and key[0] in ENGINE_KEYS) or (len(key) == 3 and key[0] == "models" and key[2] in MODEL_KEYS):
         return _engine_file(), key
-    known = [*ENGINE_KEYS, *APP_KEYS, *APP_TABLES, "models"]
+    known = [*ENGINE_KEYS, *(f"cache.{name}" for name in CACHE_KEYS), *APP_KEYS, *APP_TABLES, "models"]
     names = [f"{'.'.join(key[:-1])}.{name}" for name in MODEL_KEYS] if key[0] == "models" else known
     hint = f"{did_you_mean('.'.join(key), names)} `fireside config --help` lists the keys.".strip()
     raise usage_error(f"There is no key {text}.", hint=hint)
@@ -100,6 +112,8 @@ def _place(text: str) -> tuple[Path, list[str]]:
 def _kind(key: list[str]) -> type:
     if key[0] == "models":
         return MODEL_KEYS[key[-1]]
+    if key[0] == "cache":
+        return CACHE_KEYS[key[-1]]
     return str if key[0] in APP_TABLES else {**ENGINE_KEYS, **APP_KEYS}[key[0]]
 
 
