@@ -40,6 +40,12 @@ from fireside_engine.worker.prepare import Preparer
 from fireside_engine.worker.protocol import LoadOptions, ModelInfo
 from fireside_engine.worker.renderer import Renderer
 
+FIRST_RESTORE = 2048
+"""Tokens of the conversation that a model may be loaded for."""
+
+MOST_WARM = 48 << 20
+"""Bytes; given back when nothing is computed for a while."""
+
 Stage = Literal["reading", "probing", "warming"]
 Report = Callable[[Stage, float], None]
 
@@ -125,6 +131,8 @@ def load(path: Path, options: LoadOptions, report: Report, draft: Path | None = 
     report("warming", 0.0)
     form = chat_format(template.source, tokenizer.control_texts)
     state = StateAccess(context)
+    if options.cache:
+        state.warm(min(context.n_ctx, FIRST_RESTORE), MOST_WARM)
     trimmable = model.trimmable or (context.options.swa_full and not model.recurrent)
     rules = driving.rules(
         chosen,
