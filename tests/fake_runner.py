@@ -36,9 +36,13 @@ class FakeRunner:
         self.keeps = True
         self.fail_at: set[int] = set()
         """Numbers of the steps that fail as a whole."""
+        self.refuse_at: set[int] = set()
+        """The same, but before anything is done to KV."""
 
     def execute(self, step: Step) -> Result:
         self.steps.append(step)
+        if len(self.steps) - 1 in self.refuse_at:
+            return Result((), self.now, self.now, failed={"code": "internal_error", "message": "refused"})
         for copy in step.copies:
             source = self.kv[copy.source]
             assert copy.length <= len(source), "more is copied than there is"

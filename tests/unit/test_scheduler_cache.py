@@ -387,16 +387,23 @@ talks = st.builds(
     st.sampled_from(["", "corrupt", "unreadable"]),
     st.lists(st.booleans(), max_size=40),
     st.sets(st.integers(0, 60), max_size=2),
+    st.sets(st.integers(0, 60), max_size=3),
 )
 def test_whatever_is_kept_the_answers_are_those_of_a_cold_model(
-    lives: list[list[Talk]], rules: Rules, n_slots: int, trouble: str, disk: list[bool], fail_at: set[int]
+    lives: list[list[Talk]],
+    rules: Rules,
+    n_slots: int,
+    trouble: str,
+    disk: list[bool],
+    fail_at: set[int],
+    refuse_at: set[int],
 ) -> None:
     engine = Engine(replace(rules, n_slots=n_slots))
     histories = {i: words(300 + 60 * (i % 2), seed=i % 2) for i in range(4)}
     slow = iter(disk)
     for talks_ in lives:
         engine.start()
-        engine.runner.fail_at = fail_at
+        engine.runner.fail_at, engine.runner.refuse_at = fail_at, refuse_at
         engine.corrupt, engine.unreadable = trouble == "corrupt", trouble == "unreadable"
         asked: dict[str, tuple[list[int], int, int]] = {}
         for turn in range(200):
@@ -418,9 +425,9 @@ def test_whatever_is_kept_the_answers_are_those_of_a_cold_model(
             end = engine.events[name][-1]
             assert isinstance(end, Finished | Failed)
             assert sum(isinstance(event, Started) for event in engine.events[name]) <= 1
-            if isinstance(end, Finished) and end.reason is not FinishReason.CANCELLED and not fail_at:
-                engine.check(name, prompt, limit)
             if isinstance(end, Finished) and end.reason is not FinishReason.CANCELLED:
+                # A step that fails costs the requests in it an error, and nobody a wrong word.
+                engine.check(name, prompt, limit)
                 histories[conversation] = (prompt + answer(prompt, limit))[:1400]
     for scope, entries in engine.disk.items():
         for kv, prefilled, _ in entries:

@@ -11,8 +11,7 @@ first. KV that is to be saved is copied out before anything can overwrite it; KV
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fireside_engine.core import settling
@@ -21,7 +20,8 @@ from fireside_engine.core.divergence import Divergence
 from fireside_engine.core.events import Event, Failed, Finished, FinishReason, Progress, Started
 from fireside_engine.core.explain import cache_reason
 from fireside_engine.core.owner import Owner
-from fireside_engine.core.prefix import Fetch, Offer, Seat, restorable, seat, worth_waiting
+from fireside_engine.core.prefix import Fetch, Offer, Seat, seat, worth_waiting
+from fireside_engine.core.restoring import Coming, Restored, Restoring
 from fireside_engine.core.rules import Rules, Trimming
 from fireside_engine.core.saving import due
 from fireside_engine.core.sequence import Sequence
@@ -55,17 +55,12 @@ class Scheduler:
         self._running: deque[Slot] = deque()
         """Slots that decode, the one that waited longest first."""
         self._prefilling: deque[Slot] = deque()
-        self._fetching: dict[str, tuple[Slot, Fetch, Divergence | None]] = {}
-        """Requests in their slots whose KV is being read from disk."""
-        self._fetches: list[Fetch] = []
-        self._restores: deque[tuple[str, Any]] = deque()
-        """Requests whose KV was read, and what was read."""
+        self._restoring = Restoring()
         self._cuts: list[Cut] = []
         self._copies: list[Copy] = []
         self._trim: dict[int, int] = {}
         self._events: list[Event] = []
         self._ended: list[Sequence] = []
-        self._restored_now: list[tuple[Fetch, int, Owner | None]] = []
         self._uses = 0
         self._decode_credit = 0.0
         """Seconds that running sequences are owed before the next piece of a prompt."""
@@ -100,31 +95,16 @@ class Scheduler:
 
     def fetches(self) -> list[Fetch]:
         """What is to be read from disk, each once."""
-        fetches, self._fetches = self._fetches, []
-        return fetches
+        return self._restoring.take_wanted()
 
     def fetched(self, request_id: str, payload: Any | None, n: int = 0) -> None:
         """What the disk had for a `Fetch`: KV of `n` tokens, fewer than asked for where a block was bad.
 
         None when it could not be had, which costs time and nothing else.
         """
-        if request_id not in self._fetching:
-            return
-        slot, fetch, divergence = self._fetching[request_id]
-        sequence = slot.sequence
-        if sequence is None:
-            raise AssertionError("KV is fetched for nobody")
-        usable = n >= fetch.n
-        if payload is not None and not usable:
-            rest = Offer(n, min(fetch.offer.prefilled, n))
-            fetch = replace(fetch, n=restorable(rest, len(sequence.prompt), self.rules.use), offer=rest)
-            usable = fetch.n > slot.n
-        if payload is not None and usable:
-            self._fetching[request_id] = (slot, fetch, divergence)
-            self._restores.append((request_id, payload))
-            return
-        del self._fetching[request_id]
-        self._begin(slot, divergence)
+        missed = self._restoring.arrived(request_id, payload, n, self.rules.use)
+        if missed is not None:
+            self._begin(missed.slot, missed.divergence)
 
     def forget(self, owner: Owner | None = None, *, drop: bool = True) -> None:
         """What was saved is gone from disk: of one conversation, or (None) anything.
@@ -137,16 +117,14 @@ class Scheduler:
             if owner is None or slot.owner == owner:
                 slot.saved = slot.state = 0
                 if drop and slot.sequence is None:
-                    slot.forget()
-                    self._trim[slot.id] = 0
+                    self._empty(slot)
                 elif drop and slot.sequence is not None:
                     slot.owner = slot.sequence.owner = None
         self._cuts = [cut for cut in self._cuts if owner is not None and cut.owner != owner]
 
-    def restored(self) -> list[tuple[Fetch, int, Owner | None]]:
-        """What was brought back, how many tokens of it, and for whom; each once."""
-        restored, self._restored_now = self._restored_now, []
-        return restored
+    def restored(self) -> list[Restored]:
+        """What was brought back, each once."""
+        return self._restoring.take_restored()
 
     def ended(self) -> list[Sequence]:
         """Sequences that ended in a slot, each once."""
@@ -160,12 +138,12 @@ class Scheduler:
 
     @property
     def n_active(self) -> int:
-        return len(self._running) + len(self._prefilling) + len(self._fetching)
+        return len(self._running) + len(self._prefilling) + len(self._restoring)
 
     @property
     def is_idle(self) -> bool:
         """Nothing is to be computed, whatever the disk may still say."""
-        ready = self._running or self._prefilling or self._restores or self._cuts
+        ready = self._running or self._prefilling or self._restoring.is_ready or self._cuts
         admissible = self._waiting and any(slot.sequence is None for slot in self._slots)
         return not ready and not admissible and not any(map(settling.unsettled, self._slots))
 
@@ -187,8 +165,8 @@ class Scheduler:
         self._admit(now)
         if self._cuts:
             return self.schedule(now)
-        if self._restores:
-            return self._restore_step()
+        if self._restoring.is_ready:
+            return self._step(Phase.RESTORE, restore=self._restoring.next())
         if self._prefilling and (not self._running or self._decode_credit <= 0.0):
             return self._prefill_step(self._prefilling[0])
         if self._running:
@@ -201,10 +179,10 @@ class Scheduler:
             self._fail(step, result.failed)
             return self.drain()
         if step.phase is Phase.SAVE:
-            self._saved(step, result)
+            self._saved(step, result.kept)
             return self.drain()
         if step.restore is not None:
-            self._restored(step.restore, result.restored)
+            self._restored(done=result.restored)
             return self.drain()
         self._account(step, result)
         if step.propose is not None:
@@ -249,8 +227,7 @@ class Scheduler:
             sequence.admitted = now
             if place.restore and offer is not None:
                 fetch = Fetch(sequence.request_id, offer, place.restore)
-                self._fetching[sequence.request_id] = (slot, fetch, place.divergence)
-                self._fetches.append(fetch)
+                self._restoring.want(Coming(slot, fetch, place.divergence))
             else:
                 self._begin(slot, place.divergence)
         self._waiting.extendleft(reversed(held))
@@ -285,23 +262,16 @@ class Scheduler:
         self._save(slot, len(sequence.prompt), ended=False)
         self._events.append(Started(sequence.request_id, len(sequence.prompt), slot.n, restored, sequence.opening))
 
-    def _restore_step(self) -> Step:
-        request_id, payload = self._restores[0]
-        slot, fetch, _ = self._fetching[request_id]
-        return self._step(Phase.RESTORE, restore=Restore(slot.id, fetch.n, payload))
-
-    def _restored(self, restore: Restore, done: bool) -> None:
-        request_id, _ = self._restores.popleft()
-        slot, fetch, divergence = self._fetching.pop(request_id)
-        self._trim.pop(slot.id, None)
+    def _restored(self, *, done: bool) -> None:
+        coming = self._restoring.finish(done=done)
+        slot, fetch = coming.slot, coming.fetch
         slot.forget()
         if done:
-            slot.n = slot.saved = restore.n
-            slot.prefilled = min(fetch.offer.prefilled, restore.n)
+            slot.n = slot.saved = fetch.n
+            slot.prefilled = min(fetch.offer.prefilled, fetch.n)
             if self.rules.saves.checkpoints:
-                slot.state = slot.floor = restore.n
-            self._restored_now.append((fetch, restore.n, slot.owner))
-        self._begin(slot, divergence, slot.n)
+                slot.state = slot.floor = fetch.n
+        self._begin(slot, coming.divergence, slot.n)
 
     # --- saving
 
@@ -313,9 +283,9 @@ class Scheduler:
             if cut.state:
                 slot.state = cut.n
 
-    def _saved(self, step: Step, result: Result) -> None:
+    def _saved(self, step: Step, taken: Iterable[bool]) -> None:
         """What could not be taken over is tried again later."""
-        for cut, kept in zip(step.cuts, result.kept, strict=True):
+        for cut, kept in zip(step.cuts, taken, strict=True):
             slot = self._slots[cut.slot]
             if not kept and slot.owner == cut.owner:
                 slot.saved = min(slot.saved, cut.start)
@@ -475,28 +445,34 @@ class Scheduler:
             raise AssertionError("an empty slot is dropped")
         self.speculator.end(slot, sequence)
         slot.sequence = None
-        if self._fetching.pop(sequence.request_id, None) is not None:
-            self._restores = deque(ready for ready in self._restores if ready[0] != sequence.request_id)
+        self._restoring.drop(sequence.request_id)
         if any(copy.target == slot.id for copy in self._copies):
             # The copy was not made; what the slot really holds belongs to nobody any more.
             self._copies = [copy for copy in self._copies if copy.target != slot.id]
-            slot.forget()
-            self._trim[slot.id] = 0
+            self._empty(slot)
         for queue in (self._running, self._prefilling):
             if slot in queue:
                 queue.remove(slot)
         return sequence
 
     def _fail(self, step: Step, error: dict[str, Any]) -> None:
-        for copy in step.copies:
-            target = self._slots[copy.target]
-            target.forget()
-            self._trim[target.id] = 0
-            if target.sequence is not None:
-                target.sequence.n_cached = 0
-        for chunk in step.chunks:
-            slot = self._slots[chunk.slot]
-            slot.forget()
-            self._trim[slot.id] = 0
+        """Nothing is known of the KV of any slot that the step was to change: it is emptied, and what was not computed
+        in this step is computed anew."""
+        if step.restore is not None:
+            self._restored(done=False)
+        self._saved(step, [False] * len(step.cuts))
+        named = {copy.target for copy in step.copies} | {slot for slot, _ in step.trim}
+        if step.restore is not None:
+            named.add(step.restore.slot)
+        for slot in (self._slots[i] for i in named):
+            self._empty(slot)
+            if slot.sequence is not None:
+                slot.sequence.n_cached = slot.sequence.n_restored = 0
+        for slot in (self._slots[chunk.slot] for chunk in step.chunks):
+            self._empty(slot)
             if slot.sequence is not None:
                 self._events.append(Failed(self._drop(slot).request_id, error))
+
+    def _empty(self, slot: Slot) -> None:
+        slot.forget()
+        self._trim[slot.id] = 0

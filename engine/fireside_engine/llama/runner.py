@@ -77,9 +77,10 @@ class LlamaRunner:
         for chunk, first in zip(step.chunks, first_rows, strict=True):
             tokens = verify(chunk, partial(self._logits, first))
             drawn += ((chunk.slot, token) for token in tokens)
-            if step.phase is Phase.DECODE and len(tokens) < len(chunk.tokens):
-                # At once: whoever looks at the slot next sees its own tokens only.
-                context.trim(chunk.slot, chunk.start + len(tokens))
+            refused = step.phase is Phase.DECODE and len(tokens) < len(chunk.tokens)
+            # At once: whoever looks at the slot next sees its own tokens only.
+            if refused and not context.trim(chunk.slot, chunk.start + len(tokens)):
+                return self._failed(started, f"drafts cannot be taken back from slot {chunk.slot}")
         return Result(tuple(drawn), started, time.perf_counter())
 
     def rest(self) -> None:

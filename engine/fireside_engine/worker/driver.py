@@ -19,6 +19,7 @@ from fireside_engine.core.events import Event, Failed, Finished, FinishReason, T
 from fireside_engine.core.owner import Owner
 from fireside_engine.core.prefix import Fetch, Offer
 from fireside_engine.core.request import Request
+from fireside_engine.core.restoring import Restored
 from fireside_engine.core.scheduler import Scheduler
 from fireside_engine.core.sequence import Sequence
 from fireside_engine.core.step import Phase, Result, Step
@@ -55,8 +56,8 @@ class Cache(Protocol):
         """Read it; `done` gets what the runner restores, or None, and how many tokens that are. Does not block."""
         ...
 
-    def restored(self, fetch: Fetch, n: int, owner: Owner | None, /) -> None:
-        """The first `n` tokens of it are in use."""
+    def restored(self, restored: Restored, /) -> None:
+        """What was fetched is in use."""
         ...
 
     def ended(self, sequence: Sequence, /) -> None:
@@ -77,7 +78,7 @@ class NoCache:
     def fetch(self, _fetch: Fetch, done: Callable[[Any | None, int], None], /) -> None:
         done(None, 0)
 
-    def restored(self, _fetch: Fetch, _n: int, _owner: Owner | None, /) -> None:
+    def restored(self, _restored: Restored, /) -> None:
         return
 
     def ended(self, _sequence: Sequence, /) -> None:
@@ -195,7 +196,7 @@ class Driver:
         for fetch in self._scheduler.fetches():
             self._cache.fetch(fetch, partial(self._fetched, fetch.request_id))
         for restored in self._scheduler.restored():
-            self._cache.restored(*restored)
+            self._cache.restored(restored)
         for sequence in self._scheduler.ended():
             if self._is_closed:
                 self._ended(sequence)

@@ -21,6 +21,7 @@ from fireside_engine.core.blocks import BLOCK, chain, root_key
 from fireside_engine.core.divergence import Divergence
 from fireside_engine.core.owner import Owner
 from fireside_engine.core.prefix import Fetch, Offer
+from fireside_engine.core.restoring import Restored
 from fireside_engine.core.sequence import Sequence
 from fireside_engine.core.state_rows import Rows, RowsUse
 from fireside_engine.core.step import Cut, Tokens
@@ -109,10 +110,9 @@ class Keeper:
         future = self._reader.fetch(found, pieces, states)
         future.add_done_callback(lambda read: done(*self._stored(found, fetch.n, _answer(read), bool(states))))
 
-    def restored(self, fetch: Fetch, n: int, owner: Owner | None) -> None:
-        """The first `n` tokens of what was fetched are in use."""
-        if owner is not None:
-            self._writer.used(fetch.offer.handle, n, owner)
+    def restored(self, restored: Restored) -> None:
+        if restored.owner is not None:
+            self._writer.used(restored.fetch.offer.handle, restored.n, restored.owner)
 
     def ended(self, sequence: Sequence) -> None:
         """Remember the tokens of an answer whose text would be cut into others when it comes back as history."""
@@ -198,12 +198,13 @@ class Keeper:
         except OSError as error:
             log.warning("KV is not kept on disk: the model's file cannot be read: %s", error)
         with self._lock:
+            # Still under the lock: what is cut from now on hangs on what was cut before.
             self._parts = parts
+            early, self._early = self._early, []
+            for waiting in early:
+                self._write(*waiting)
             self._identified.set()
             self._worth_asking.set()
-            early, self._early = self._early, []
-        for waiting in early:
-            self._write(*waiting)
 
     def _root(self, scope: bytes) -> bytes | None:
         return None if self._parts is None else root_key({**self._parts, "scope": scope})
