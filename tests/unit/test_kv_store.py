@@ -263,9 +263,24 @@ def test_a_conversation_that_restored_blocks_keeps_them(store: Store) -> None:
     """BOB never put the shared blocks: it found them. They are its own all the same."""
     put(store, text(700), owner=ANN)
     found = store.lookup(ROOT, text(700))
-    store.used(found, 600, BOB)
+    store.used(found, 700, BOB)
     store.forget(ANN)
     assert restored(store, text(700)) == 700
+
+
+def test_restoring_the_beginning_of_a_block_does_not_keep_what_follows_in_it(store: Store, tmp_path: Path) -> None:
+    """The last block that BOB needs goes on with what only ANN was told: forgetting ANN has to delete that."""
+    secret = [0x6E6F7421] * 100
+    put(store, [*text(600), *secret], owner=ANN)
+    found = store.lookup(ROOT, [*text(600), *text(50, seed=9)])
+    assert found.n == 600
+    store.used(found, found.n, BOB)
+    store.forget(ANN)
+    assert restored(store, text(600)) == 512
+    put(store, [*text(600), *text(50, seed=9)], owner=BOB)
+    assert restored(store, [*text(600), *text(50, seed=9)]) == 650
+    store.close()
+    assert all(b"!ton" not in path.read_bytes() for path in (tmp_path / "kv").rglob("*") if path.is_file())
 
 
 def test_a_forgotten_name_does_not_come_back_with_a_new_index(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -27,7 +28,7 @@ _SMOOTHING = 0.3
 """Weight of the last measurement of the disk's speed."""
 
 
-class _Job:
+class _Job(ABC):
     """One question, answered in steps."""
 
     def __init__(self) -> None:
@@ -35,13 +36,13 @@ class _Job:
         self.since: float | None = None
         """When the present step began; None while it waits for a thread."""
 
+    @abstractmethod
     def act(self, step: Callable[[], None]) -> object:
         """The answer. Calls `step` before everything that may take the time of one record."""
-        raise NotImplementedError
 
+    @abstractmethod
     def so_far(self) -> object:
         """The answer when the disk hangs: what is known."""
-        raise NotImplementedError
 
 
 class _Find(_Job):

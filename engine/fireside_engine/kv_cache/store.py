@@ -86,16 +86,23 @@ class Store:
         return self._read(Kind.STATE, root, state.parent, state.start, state.key, state.ids, 0)
 
     def used(self, found: Found, n: int, owner: Owner) -> None:
-        """A request of `owner` restored the first `n` tokens of what was found."""
+        """A request of `owner` restored the first `n` tokens of what was found.
+
+        From then on it owns the blocks that it used whole. One that goes on with other words than the request's stays
+        with those who wrote them, so that it can be forgotten; what the request needs of it is in a block of its own
+        when it is saved.
+        """
         pieces = [piece for piece in found.pieces if piece.start < n]
         states = [state for state in found.states if state.position == n]
-        names = [(Kind.ROWS, piece.key) for piece in pieces] + [(Kind.STATE, state.key) for state in states]
-        if not names or not self.tier.writing.on:
+        touched = [(Kind.ROWS, piece.key) for piece in pieces] + [(Kind.STATE, state.key) for state in states]
+        if not touched or not self.tier.writing.on:
             return
+        whole = [piece.key for piece in pieces if piece.n_used == piece.n_stored and piece.end <= n]
+        owned = [(Kind.ROWS, key) for key in whole[-1:]] + [(Kind.STATE, state.key) for state in states]
         with self.tier.quietly(self.tier.writing), self.tier.change() as db:
-            catalog.touch(db, names, catalog.tick(db), hit=True)
+            catalog.touch(db, touched, catalog.tick(db), hit=True)
             who = catalog.make_owner(db, owner)
-            for kind, key in [*names[len(pieces) :], *names[: len(pieces)][-1:]]:
+            for kind, key in owned:
                 if (row := catalog.same(db, kind, key)) is not None:
                     catalog.add_use(db, who, row)
 
