@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import mmap
+import subprocess
+import sys
 
 import pytest
 
@@ -51,3 +53,30 @@ def test_where_the_largest_use_cannot_be_reserved_the_present_one_is(monkeypatch
     with pytest.raises(MemoryError):
         buffer.of(5 << 20)
     assert len(buffer.of(1 << 20)) == 1 << 20
+
+
+GROWING = """
+from fireside_engine.llama.buffer import Buffer
+import resource, threading
+{limit}
+buffer = Buffer()
+buffer.largest = 3 << 30
+buffer.of(1 << 20)[:] = 7
+address = buffer.of(1 << 20).ctypes.data
+again = buffer.of(64 << 20)
+again[:] = 8
+threads = [threading.Thread(target=lambda: None) for _ in range(8)]
+for thread in threads:
+    thread.start()
+print(again.ctypes.data == address)
+"""
+LIMIT = "resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not limit addresses")
+@pytest.mark.parametrize(("limit", "in_place"), [("", "True"), (LIMIT, "False")])
+def test_addresses_are_reserved_only_where_nobody_counts_them(limit: str, in_place: str) -> None:
+    """Under `ulimit -v` the addresses of a state that might come once left none for threads."""
+    code = GROWING.format(limit=limit)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == in_place

@@ -12,7 +12,8 @@ from fireside_engine.core.state_layout import Bytes
 class Buffer:
     """One stretch of memory, used again and again: touching fresh pages costs more than copying into them.
 
-    Its addresses are reserved for the largest use at once, so that a state that grows touches only what is new.
+    Its addresses are reserved for the largest use at once, so that a state that grows touches only what is new; not
+    where the system counts addresses, because threads and libraries need them too.
     """
 
     def __init__(self) -> None:
@@ -25,7 +26,8 @@ class Buffer:
         """`size` bytes with any content, valid until the next call. Raises MemoryError."""
         if self._map is None or len(self._map) < size:
             self.release()
-            self._map = _reserve(max(size, self.largest)) or _reserve(size)
+            largest = size if _addresses_are_limited() else max(size, self.largest)
+            self._map = _reserve(largest) or _reserve(size)
             if self._map is None:
                 raise MemoryError(f"{size} bytes for a state")
         self._touched = max(self._touched, size)
@@ -40,6 +42,14 @@ class Buffer:
     def touched(self) -> int:
         """Bytes of memory that it holds, about."""
         return self._touched
+
+
+def _addresses_are_limited() -> bool:
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return False
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 def _reserve(size: int) -> mmap.mmap | None:

@@ -15,6 +15,7 @@ What llama.cpp 0c1e57098 does, as proven by tests/contract/test_state.py and tes
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 from collections.abc import Sequence
@@ -158,11 +159,12 @@ class StateAccess:
 
     def warm(self, n: int, most: int) -> None:
         """Touch the memory that the first restore of up to `n` tokens needs, at most so many bytes: fresh pages would
-        cost it more than copying. `release` gives it back."""
+        cost it more than copying. `release` gives it back. Does nothing where there is no such memory."""
         if self.why:
             return
         size = HEAD + (self._layout.rows.size(n, self._n_slots) if self._layout.rows else 0) + self.state_bytes
-        self._buffer.of(min(size, most))[:: mmap.PAGESIZE] = 0
+        with contextlib.suppress(MemoryError):
+            self._buffer.of(min(size, most))[:: mmap.PAGESIZE] = 0
 
     def restore(self, slot: int, rows: Sequence[RowsUse], state: bytes | memoryview | None, n: int) -> bool:
         """Make a slot hold the tokens 0..n-1. Where it fails the slot is empty and the answer False."""

@@ -31,7 +31,7 @@ from fireside_engine.llama.grammar import GrammarCompiler
 from fireside_engine.llama.model import Model
 from fireside_engine.llama.state import StateAccess
 from fireside_engine.llama.tokenizer import Tokenizer
-from fireside_engine.models.gguf import read_header
+from fireside_engine.models.gguf import Header, read_header
 from fireside_engine.worker import identity, measured
 from fireside_engine.worker.desk import Desk
 from fireside_engine.worker.keeping import Keeper
@@ -86,53 +86,16 @@ def load(path: Path, options: LoadOptions, report: Report, draft: Path | None = 
     """draft: the model that may draft for it. Raises NotAModel, ModelUnsupported or InsufficientMemory."""
     started = time.perf_counter()
     header = read_header(path)
-    model = Model(
-        path,
-        gpu_layers=options.gpu_layers,
-        cpu_experts=options.cpu_experts,
-        progress=lambda fraction: report("reading", fraction),
-    )
-    if not model.generative:
-        raise ModelUnsupported(
-            f"{path.name} does not write text (architecture {header.architecture}).",
-            hint="It may be an embedding or an encoder model; choose a chat or completion model.",
-        )
+    model = _model(path, header, options, report)
     tokenizer = Tokenizer(model.vocab)
     template = chat_template(model.template, tokenizer.control_texts)
     renderer = Renderer(template.source, tokenizer.bos_text, tokenizer.eos_text)
     renderer.start()
-    shape = driving.Shape(model.n_layer, model.n_embd_kv, model.n_ctx_train)
-    chosen = driving.choose(
-        shape,
-        memory.available(),
-        n_ctx=options.n_ctx,
-        n_slots=options.n_slots,
-        kv_type=options.kv_type,
-        deterministic=options.deterministic,
-    )
-    n_threads = options.n_threads or cpu.threads_for_decoding(cpu.usable_cores())
-    context = Context(
-        model,
-        ContextOptions(
-            n_ctx=chosen.n_ctx,
-            n_slots=chosen.n_slots,
-            n_batch=max(driving.BATCH, TILE + SHORTEST_TAIL),
-            n_outputs=max(chosen.n_slots, MAX_DRAFT + 1),
-            n_threads=n_threads,
-            type_k=chosen.type_k,
-            type_v=chosen.type_v,
-            # Cells of a sliding window are used in a ring, and the order of summation depends on where the ring
-            # stands; with room for everything it is the order of positions.
-            swa_full=options.deterministic and model.has_window,
-        ),
-    )
+    chosen, context = _context(model, options)
     probe_name = _probe_name(path, context)
     probe = _probe(probe_name, context, report)
     report("warming", 0.0)
-    form = chat_format(template.source, tokenizer.control_texts)
     state = StateAccess(context)
-    if options.cache:
-        state.warm(min(context.n_ctx, FIRST_RESTORE), MOST_WARM)
     trimmable = model.trimmable or (context.options.swa_full and not model.recurrent)
     rules = driving.rules(
         chosen,
@@ -142,21 +105,16 @@ def load(path: Path, options: LoadOptions, report: Report, draft: Path | None = 
         deterministic=options.deterministic,
         memory=_memory(state, context.n_ctx, cuttable=trimmable, keeps=options.cache),
     )
+    if rules.saves.enabled:
+        state.warm(min(context.n_ctx, FIRST_RESTORE), MOST_WARM)
+    form = chat_format(template.source, tokenizer.control_texts)
     preparer = Preparer(tokenizer, renderer, ControlTexts(tokenizer.control_texts), GrammarCompiler(tokenizer))
     preparer.speak(form, template.source)
     preparer.limit_to(context.n_ctx, template.stop)
-    keeper = None
-    if rules.saves.enabled:
-        keeper = Keeper(
-            Store(address.cache_dir() / "kv", budget=options.cache_budget),
-            partial(identity.parts, path, header, context, state, deterministic=options.deterministic),
-            label=path.stem,
-            has_rows=state.row_bytes > 0,
-            tokenizer=tokenizer,
-        )
-        if not options.deterministic:
-            # There, a text depends on the request alone, not on what was said before.
-            preparer.recall_with(keeper.recall)
+    keeper = _keeper(path, header, options, state, context, tokenizer) if rules.saves.enabled else None
+    if keeper is not None and not options.deterministic:
+        # There, a text depends on the request alone, not on what was said before.
+        preparer.recall_with(keeper.recall)
     limits = _limits(probe, model, options, trimmable=trimmable)
     drafter, draft_words = choose_drafter(model, options.draft, draft, probe, limits, context)
     limits = replace(limits, draft_size=drafter.model.size / model.size if drafter is not None else 0.0)
@@ -169,7 +127,7 @@ def load(path: Path, options: LoadOptions, report: Report, draft: Path | None = 
         n_ctx_train=model.n_ctx_train,
         n_slots=chosen.n_slots,
         n_vocab=model.n_vocab,
-        n_threads=n_threads,
+        n_threads=context.options.n_threads,
         kv_type=chosen.type_k if chosen.type_k == chosen.type_v else f"{chosen.type_k}/{chosen.type_v}",
         exact_window=probe.window,
         deterministic=options.deterministic,
@@ -188,6 +146,59 @@ def load(path: Path, options: LoadOptions, report: Report, draft: Path | None = 
     speculator = Speculator(limits, probe.seconds, known=known)
     desk = Desk(tokenizer, preparer)
     return Ready(context, state, rules, speculator, preparer, keeper, drafter, info, desk, probe_name)
+
+
+def _model(path: Path, header: Header, options: LoadOptions, report: Report) -> Model:
+    model = Model(
+        path,
+        gpu_layers=options.gpu_layers,
+        cpu_experts=options.cpu_experts,
+        progress=lambda fraction: report("reading", fraction),
+    )
+    if not model.generative:
+        raise ModelUnsupported(
+            f"{path.name} does not write text (architecture {header.architecture}).",
+            hint="It may be an embedding or an encoder model; choose a chat or completion model.",
+        )
+    return model
+
+
+def _context(model: Model, options: LoadOptions) -> tuple[driving.Driving, Context]:
+    chosen = driving.choose(
+        driving.Shape(model.n_layer, model.n_embd_kv, model.n_ctx_train),
+        memory.available(),
+        n_ctx=options.n_ctx,
+        n_slots=options.n_slots,
+        kv_type=options.kv_type,
+        deterministic=options.deterministic,
+    )
+    return chosen, Context(
+        model,
+        ContextOptions(
+            n_ctx=chosen.n_ctx,
+            n_slots=chosen.n_slots,
+            n_batch=max(driving.BATCH, TILE + SHORTEST_TAIL),
+            n_outputs=max(chosen.n_slots, MAX_DRAFT + 1),
+            n_threads=options.n_threads or cpu.threads_for_decoding(cpu.usable_cores()),
+            type_k=chosen.type_k,
+            type_v=chosen.type_v,
+            # Cells of a sliding window are used in a ring, and the order of summation depends on where the ring
+            # stands; with room for everything it is the order of positions.
+            swa_full=options.deterministic and model.has_window,
+        ),
+    )
+
+
+def _keeper(
+    path: Path, header: Header, options: LoadOptions, state: StateAccess, context: Context, tokenizer: Tokenizer
+) -> Keeper:
+    return Keeper(
+        Store(address.cache_dir() / "kv", budget=options.cache_budget),
+        partial(identity.parts, path, header, context, state, deterministic=options.deterministic),
+        label=path.stem,
+        has_rows=state.row_bytes > 0,
+        tokenizer=tokenizer,
+    )
 
 
 def _memory(state: StateAccess, n_ctx: int, *, cuttable: bool, keeps: bool) -> driving.Memory:
