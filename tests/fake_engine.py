@@ -267,7 +267,8 @@ def running(journal: Path, host: str = "127.0.0.1", api_key: str = "", **changes
     thread.start()
     try:
         assert ready.wait(10)
-        until(lambda: engine.server is not None and engine.server.started)
+        # Until its record is written, it still reads where its home is.
+        until(lambda: engine.server is not None and engine.server.announced)
         yield engine
     finally:
         if engine.server is not None:

@@ -114,6 +114,8 @@ class Answer:
             say(protocol.Happened(Failed(self.request.id, error.to_dict())))
             return False
         note("start", self.request.id)
+        if "who" in self.told:
+            note("client", self.request.client)
         say(
             protocol.Happened(Started(self.request.id, self.n_prompt, 1, opening=unquote(self.told.get("opening", ""))))
         )
@@ -249,10 +251,12 @@ def main() -> None:
     threading.Thread(target=beat, daemon=True).start()
     waiting: list[Answer] = []
     active: list[Answer] = []
+    holds: set[str] = set()
     n_slots = 0
     while True:
         try:
-            due = min((answer.due for answer in active), default=time.monotonic() + 1.0)
+            busy_ones = [answer for answer in active if answer.request.id not in holds]
+            due = min((answer.due for answer in busy_ones), default=time.monotonic() + 1.0)
             pause = due - time.monotonic()
             command = commands.get(timeout=pause) if pause > 0 else commands.get_nowait()
         except queue.Empty:
@@ -267,6 +271,9 @@ def main() -> None:
                 note("forget", f"{owner.tenant}/{owner.conversation}" if owner else "anybody", str(drop))
             case Ask(id=number, question=question):
                 say(Told(number, answered(question)))
+            case protocol.Hold(request_id, held):
+                note("hold" if held else "go", request_id)
+                (holds.add if held else holds.discard)(request_id)
             case protocol.Cancel(request_id):
                 note("cancel", request_id)
                 waiting = [answer for answer in waiting if answer.request.id != request_id]
@@ -274,7 +281,7 @@ def main() -> None:
         while waiting and len(active) < n_slots:
             if (answer := waiting.pop(0)).start():
                 active.append(answer)
-        active = [answer for answer in active if answer.step()]
+        active = [answer for answer in active if answer.request.id in holds or answer.step()]
 
 
 if __name__ == "__main__":

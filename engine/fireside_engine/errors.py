@@ -19,6 +19,7 @@
     │   └── TemplateFailed      422  the model's chat template refused the messages or broke a limit
     ├── MachineError            the machine's: free something, or wait
     │   ├── InsufficientMemory  503  the model does not fit what is free now
+    │   ├── StillLoading        503  the model takes long to load; asking again later may help
     │   ├── NoSpace             507  the disk has no room for a download, or cannot be written
     │   ├── CacheUnavailable    503  the KV cache on disk cannot be used now
     │   ├── NoConnection        503  a model hub cannot be reached, or the network is not to be used
@@ -161,6 +162,12 @@ class InsufficientMemory(MachineError):
     """Details: `need`, `free` in bytes."""
 
     code = "insufficient_memory"
+
+
+class StillLoading(MachineError):
+    """Details: `retry_after` in seconds."""
+
+    code = "still_loading"
 
 
 class NoSpace(MachineError):

@@ -28,6 +28,7 @@ EXPECTED = {
     errors.NoSpace: 4,
     errors.NoConnection: 4,
     errors.CacheUnavailable: 3,
+    errors.StillLoading: 3,
     errors.Overloaded: 3,
     errors.WorkerCrashed: 3,
     errors.WorkerHung: 3,

@@ -123,6 +123,8 @@ class Request:
     ignore_eos: bool = False
     tenant: str = ""
     """Whose prompt this is; KV and stored outputs of tenants are kept apart. The owner's is empty."""
+    client: str = ""
+    """Who asks, of those who share a tenant: clients get their turns one after the other."""
     conversation: str = ""
     """A name of the client's choice: what is saved under it is deleted together."""
     save: bool = True

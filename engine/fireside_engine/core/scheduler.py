@@ -2,10 +2,11 @@
 
     while step := scheduler.schedule(): for event in scheduler.commit(step, runner.execute(step)): ...
 
-Rules: requests are admitted first come first served. A step is either one piece of one prompt or one token for each of
-several running sequences, never both. While sequences run, prompts get short pieces, and a fixed share of the time
-stays with the running ones, so that neither side ever waits long. Of running sequences the one that waited longest goes
-first. KV that is to be saved is copied out before anything can overwrite it; KV on disk is read while others compute.
+Rules: slots go to clients in turn, within a client first come first served (core.fairness). A step is either one piece
+of one prompt or one token for each of several running sequences, never both. While sequences run, prompts get short
+pieces, and a fixed share of the time stays with the running ones, so that neither side ever waits long. Of running
+sequences the one that waited longest goes first. KV that is to be saved is copied out before anything can overwrite it;
+KV on disk is read while others compute.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from fireside_engine.core.blocks import BLOCK
 from fireside_engine.core.divergence import Divergence
 from fireside_engine.core.events import Event, Failed, Finished, FinishReason, Progress, Started
 from fireside_engine.core.explain import cache_reason
+from fireside_engine.core.fairness import FairQueue
 from fireside_engine.core.owner import Owner
 from fireside_engine.core.prefix import Fetch, Offer, Seat, seat, worth_waiting
 from fireside_engine.core.restoring import Coming, Restored, Restoring
@@ -51,7 +53,7 @@ class Scheduler:
         self._plan: Plan | None = None
         """What the running step computes for running sequences."""
         self._slots = [Slot(i, rules.n_ctx) for i in range(rules.n_slots)]
-        self._waiting: deque[Sequence] = deque()
+        self._waiting = FairQueue()
         self._running: deque[Slot] = deque()
         """Slots that decode, the one that waited longest first."""
         self._prefilling: deque[Slot] = deque()
@@ -62,6 +64,7 @@ class Scheduler:
         self._events: list[Event] = []
         self._ended: list[Sequence] = []
         self._uses = 0
+        self._now = 0.0
         self._decode_credit = 0.0
         """Seconds that running sequences are owed before the next piece of a prompt."""
         self._prefill_rate = 0.0
@@ -73,11 +76,11 @@ class Scheduler:
         """Queue a sequence whose prompt is shorter than `n_ctx`."""
         if len(sequence.prompt) >= self.rules.n_ctx:
             raise ValueError(f"a prompt of {len(sequence.prompt)} tokens in a context of {self.rules.n_ctx}")
-        self._waiting.append(sequence)
+        self._waiting.add(sequence, self._slots)
 
     def cancel_all(self) -> None:
         """End every request."""
-        for sequence in (*self._waiting, *(slot.sequence for slot in self._slots if slot.sequence is not None)):
+        for sequence in self._present():
             self.cancel(sequence.request_id)
 
     def cancel(self, request_id: str) -> bool:
@@ -92,6 +95,21 @@ class Scheduler:
                 self._release(slot, FinishReason.CANCELLED)
                 return True
         return False
+
+    def hold(self, request_id: str, *, held: bool) -> None:
+        """Nothing more is drawn for a request whose client does not keep up, until it is let go again. It keeps its
+        slot."""
+        for present in self._present():
+            if present.request_id == request_id:
+                present.held = held
+        for slot in self._slots:
+            sequence = slot.sequence
+            if sequence is None or sequence.request_id != request_id or sequence.prefilled is None:
+                continue
+            if held and slot in self._running:
+                self._running.remove(slot)
+            elif not held and slot not in self._running:
+                self._running.append(slot)
 
     def fetches(self) -> list[Fetch]:
         """What is to be read from disk, each once."""
@@ -138,18 +156,21 @@ class Scheduler:
 
     @property
     def n_active(self) -> int:
-        return len(self._running) + len(self._prefilling) + len(self._restoring)
+        return sum(slot.sequence is not None for slot in self._slots)
 
     @property
     def is_idle(self) -> bool:
         """Nothing is to be computed, whatever the disk may still say."""
         ready = self._running or self._prefilling or self._restoring.is_ready or self._cuts
-        admissible = self._waiting and any(slot.sequence is None for slot in self._slots)
-        return not ready and not admissible and not any(map(settling.unsettled, self._slots))
+        admissible = self._waiting.next(self._slots, self._now)
+        return not ready and admissible is None and not any(map(settling.unsettled, self._slots))
 
     @property
     def n_waiting(self) -> int:
         return len(self._waiting)
+
+    def _present(self) -> list[Sequence]:
+        return [*self._waiting, *(slot.sequence for slot in self._slots if slot.sequence is not None)]
 
     def slots(self) -> Iterator[Slot]:
         """For display and tests; not to be changed."""
@@ -159,6 +180,7 @@ class Scheduler:
 
     def schedule(self, now: float) -> Step | None:
         """The next step, or None when there is nothing to do."""
+        self._now = now
         if self._cuts:
             cuts, self._cuts = tuple(self._cuts), []
             return self._step(Phase.SAVE, cuts=cuts)
@@ -212,13 +234,13 @@ class Scheduler:
     # --- admission
 
     def _admit(self, now: float) -> None:
-        held: list[Sequence] = []
-        while self._waiting and any(slot.sequence is None for slot in self._slots):
-            sequence = self._waiting.popleft()
+        later: list[Sequence] = []
+        while (sequence := self._waiting.next(self._slots, now, later)) is not None:
             offer: Offer | None = sequence.offer
             if self.rules.copies and worth_waiting(self._slots, self._prefilling, sequence, offer, self.rules.use):
-                held.append(sequence)
+                later.append(sequence)
                 continue
+            self._waiting.remove(sequence)
             place = seat(self._slots, sequence, offer, self.rules.use, prefill_rate=self._prefill_rate)
             slot = place.slot
             self._make_room(place, sequence)
@@ -230,7 +252,6 @@ class Scheduler:
                 self._restoring.want(Coming(slot, fetch, place.divergence))
             else:
                 self._begin(slot, place.divergence)
-        self._waiting.extendleft(reversed(held))
 
     def _make_room(self, place: Seat, sequence: Sequence) -> None:
         """The slot's KV becomes what the sequence keeps of it, or a copy of another slot's."""
@@ -375,6 +396,7 @@ class Scheduler:
         return Draw(sequence.drawer, slot.tokens[: len(sequence.prompt)], sequence.remaining)
 
     def _account(self, step: Step, result: Result) -> None:
+        self._charge(step, result)
         if step.phase in (Phase.DECODE, Phase.DRAFT):
             self._decode_credit -= result.seconds
             return
@@ -382,6 +404,12 @@ class Scheduler:
         if result.seconds > 0.0:
             rate = step.n_tokens / result.seconds
             self._prefill_rate = rate if not self._prefill_rate else 0.7 * self._prefill_rate + 0.3 * rate
+
+    def _charge(self, step: Step, result: Result) -> None:
+        named = [chunk.slot for chunk in step.chunks] if step.propose is None else [step.propose.slot]
+        for sequence in (self._slots[i].sequence for i in named):
+            if sequence is not None:
+                self._waiting.charge(sequence.client, result.seconds / len(named), result.finished)
 
     # --- outcomes
 
@@ -396,7 +424,8 @@ class Scheduler:
             return
         sequence.prefilled = now
         self._prefilling.remove(slot)
-        self._running.appendleft(slot)
+        if not sequence.held:
+            self._running.appendleft(slot)
         self.speculator.begin(slot, sequence)
         if sequence.remaining <= 0:
             self._release(slot, FinishReason.LENGTH)

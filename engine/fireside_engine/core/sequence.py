@@ -34,6 +34,10 @@ class Sequence:
     submitted: float = 0.0
     scope: bytes = b""
     """KV is shared within a scope only; tenants never see each other's."""
+    client: str = ""
+    """Who asks: clients get their turns one after the other."""
+    held: bool = False
+    """Its client does not keep up: nothing is drawn for it now."""
     owner: Owner | None = None
     """Save KV for this conversation; None: do not save it."""
     offer: Any = None

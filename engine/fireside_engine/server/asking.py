@@ -9,12 +9,14 @@ from fireside_engine.server.engine import Engine
 from fireside_engine.worker.questions import Embed, Question
 
 
-async def ask(engine: Engine, entry: Entry, question: Question, keep_alive: float | None = None) -> dict[str, Any]:
+async def ask(
+    engine: Engine, entry: Entry, question: Question, keep_alive: float | None = None, client: str = ""
+) -> dict[str, Any]:
     """Raises what loading raises, and what the worker says."""
     resident = engine.embedder(entry) if isinstance(question, Embed) else engine.resident(entry)
-    resident.enter(1)
+    resident.enter(1, client)
     try:
         worker = await resident.worker()
         return await worker.ask(question)
     finally:
-        resident.leave(1, keep_alive)
+        resident.leave(1, keep_alive, client)

@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Receive
 
 T = TypeVar("T")
@@ -35,6 +37,15 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         watching.cancel()
         # Both have ended when this returns, so that a slot is never freed after its request is forgotten.
         await asyncio.gather(working, watching, return_exceptions=True)
+
+
+async def attended(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
+    """As `while_connected`, for an answer in one piece. The body must be read already."""
+    try:
+        return await while_connected(request.receive, work)
+    except ClientGone:
+        # Nobody reads it.
+        return Response(status_code=499)
 
 
 async def _gone(receive: Receive) -> None:

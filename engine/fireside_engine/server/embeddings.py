@@ -15,14 +15,18 @@ from starlette.responses import Response
 from fireside_engine import errors
 from fireside_engine.models.catalogue import Entry
 from fireside_engine.server.asking import ask
+from fireside_engine.server.disconnect import attended
 from fireside_engine.server.engine import Engine
 from fireside_engine.server.ollama_schema import NameBody
 from fireside_engine.server.openai_schema import parse, seconds
 from fireside_engine.server.responses import json_response
+from fireside_engine.server.tenants import client_in
 from fireside_engine.worker.questions import Embed
 
 MOST = 2048
 """Texts in one request; as many as OpenAI takes."""
+
+_AT_ONCE = 8
 
 _Token = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
 Inputs = str | list[str] | list[_Token] | list[list[_Token]]
@@ -56,8 +60,11 @@ class Embeddings:
 
     async def openai(self, request: Request) -> Response:
         body = parse(EmbeddingsBody, await request.body())
+        return await attended(request, self._openai(body, client_in(request.scope)))
+
+    async def _openai(self, body: EmbeddingsBody, client: str) -> Response:
         entry = (await self._engine.names.find(body.model or "")).entry
-        vectors, n_tokens = await self._embed(entry, _inputs(body.input), body.dimensions, None)
+        vectors, n_tokens = await self._embed(entry, _inputs(body.input), client, body.dimensions)
         encode = _base64 if body.encoding_format == "base64" else _floats
         data = [
             {"object": "embedding", "index": index, "embedding": encode(vector)} for index, vector in enumerate(vectors)
@@ -66,11 +73,14 @@ class Embeddings:
         return json_response({"object": "list", "data": data, "model": entry.name, "usage": usage})
 
     async def ollama(self, request: Request) -> Response:
-        began = time.monotonic()
         body = parse(OllamaBody, await request.body())
+        return await attended(request, self._ollama(body, client_in(request.scope)))
+
+    async def _ollama(self, body: OllamaBody, client: str) -> Response:
+        began = time.monotonic()
         entry = (await self._engine.names.find(body.model)).entry
         inputs = _inputs(body.input) if body.input else ()
-        vectors, n_tokens = await self._embed(entry, inputs, body.dimensions, body.keep_alive) if inputs else ([], 0)
+        vectors, n_tokens = await self._embed(entry, inputs, client, body.dimensions, body.keep_alive)
         return json_response(
             {
                 "model": body.model or entry.name,
@@ -84,27 +94,38 @@ class Embeddings:
     async def ollama_single(self, request: Request) -> Response:
         """The older endpoint: one `prompt`, one `embedding`."""
         body = parse(OllamaBody, await request.body())
+        return await attended(request, self._ollama_single(body, client_in(request.scope)))
+
+    async def _ollama_single(self, body: OllamaBody, client: str) -> Response:
         entry = (await self._engine.names.find(body.model)).entry
         if not body.prompt:
             return json_response({"embedding": []})
-        vectors, _ = await self._embed(entry, (body.prompt,), None, body.keep_alive)
+        vectors, _ = await self._embed(entry, (body.prompt,), client, None, body.keep_alive)
         return json_response({"embedding": _floats(vectors[0])})
 
     async def _embed(
         self,
         entry: Entry,
         inputs: tuple[str | tuple[int, ...], ...],
-        dimensions: int | None,
-        keep_alive: float | None,
+        client: str,
+        dimensions: int | None = None,
+        keep_alive: float | None = None,
     ) -> tuple[list[NDArray[np.float32]], int]:
-        answer = await ask(self._engine, entry, Embed(inputs), keep_alive)
-        vectors = [np.frombuffer(base64.b64decode(each), "<f4") for each in answer["vectors"]]
-        if dimensions is not None:
+        """A few texts at a time, so that nobody waits for all of somebody else's, and nothing is computed for a client
+        that is gone."""
+        vectors: list[NDArray[np.float32]] = []
+        n_tokens = 0
+        for start in range(0, len(inputs), _AT_ONCE):
+            some = Embed(inputs[start : start + _AT_ONCE])
+            answer = await ask(self._engine, entry, some, keep_alive, client)
+            vectors += [np.frombuffer(base64.b64decode(each), "<f4") for each in answer["vectors"]]
+            n_tokens += sum(answer["counts"])
+        if vectors and dimensions is not None:
             if dimensions > len(vectors[0]):
                 words = f"dimensions: this model has {len(vectors[0])}."
                 raise errors.InvalidRequest(words, param="dimensions")
             vectors = [_shortened(vector, dimensions) for vector in vectors]
-        return vectors, sum(answer["counts"])
+        return vectors, n_tokens
 
 
 def _inputs(given: Inputs) -> tuple[str | tuple[int, ...], ...]:

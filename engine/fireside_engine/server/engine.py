@@ -86,11 +86,13 @@ class Engine:
         requests: Sequence[Request],
         *,
         tenant: str,
+        client: str = "",
         deterministic: bool | None = None,
         draft: str | None = None,
         keep_alive: float | None = None,
     ) -> Generation:
         """To be entered with `async with`. tenant: whose prompts these are; nobody else's share KV with them.
+        client: who asks; each gets its turn.
 
         Raises as `resident`, and InvalidRequest for a request that its process did not survive several times.
         """
@@ -99,10 +101,8 @@ class Engine:
                 message = f"The process of {entry.name} died each time it answered this very request."
                 raise errors.InvalidRequest(message, hint=f"It is tried again in {max(1, round(seconds))} s.")
         resident = self.resident(entry, deterministic=deterministic, draft=draft)
-        requests = [replace(request, tenant=tenant) for request in requests]
-        return Generation(
-            resident, requests, keep_alive=keep_alive, buffer_limit=self.settings.buffer_limit, live=self._live
-        )
+        requests = [replace(request, tenant=tenant, client=client) for request in requests]
+        return Generation(resident, requests, client, keep_alive=keep_alive, settings=self.settings, live=self._live)
 
     def forget(self, owner: Owner | None, *, drop: bool) -> None:
         """KV was deleted from disk: tell the loaded models. `drop`: what they have of it in memory goes too."""

@@ -27,7 +27,7 @@ from fireside_engine.server.meter import Meter
 from fireside_engine.server.naming import Route
 from fireside_engine.server.quarantine import shape_of
 from fireside_engine.server.responses import json_response
-from fireside_engine.server.tenants import OWNER, tenant_in
+from fireside_engine.server.tenants import OWNER, client_in, tenant_in
 from fireside_engine.worker.protocol import Loading
 
 log = logging.getLogger(__name__)
@@ -54,10 +54,11 @@ class Exchange:
         self._began = time.monotonic()
         self._outcome = "done"
         self._tenant = OWNER
+        self._client = ""
         self._was_loaded = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._tenant = tenant_in(scope)
+        self._tenant, self._client = tenant_in(scope), client_in(scope)
         try:
             if self._call.stream:
                 await while_connected(receive, self._stream(send))
@@ -83,6 +84,7 @@ class Exchange:
             self._route.entry,
             self._call.requests,
             tenant=self._tenant,
+            client=self._client,
             deterministic=self._call.deterministic,
             draft=self._call.draft,
             keep_alive=self._call.keep_alive,

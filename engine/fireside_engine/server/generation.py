@@ -18,6 +18,7 @@ from fireside_engine.core.events import Event, Failed, Finished
 from fireside_engine.core.request import Request
 from fireside_engine.server.inbox import Inbox, Item
 from fireside_engine.server.resident import Resident
+from fireside_engine.server.settings import Settings
 from fireside_engine.server.worker_handle import WorkerHandle
 from fireside_engine.worker.protocol import ModelInfo
 
@@ -31,9 +32,10 @@ class Generation:
         self,
         resident: Resident,
         requests: Sequence[Request],
+        client: str,
         *,
         keep_alive: float | None,
-        buffer_limit: int,
+        settings: Settings,
         live: set[Generation],
     ) -> None:
         self.resident = resident
@@ -44,14 +46,15 @@ class Generation:
         self._open = {request.id for request in requests}
         self._keep_alive = keep_alive
         self._live = live
-        self._inbox = Inbox(buffer_limit, self._cancel)
+        self._client = client
+        self._inbox = Inbox(settings.buffer_limit, self._cancel, settings.hold_limit, self._hold)
         self._worker: WorkerHandle | None = None
         self._submitting: asyncio.Task[None] | None = None
         self._began = 0.0
 
     async def __aenter__(self) -> Self:
         """Raises Overloaded when too many wait already."""
-        self.resident.enter(len(self._requests))
+        self.resident.enter(len(self._requests), self._client)
         self._live.add(self)
         self._began = asyncio.get_running_loop().time()
         self._submitting = asyncio.create_task(self._submit())
@@ -64,7 +67,7 @@ class Generation:
         if self._submitting is not None:
             self._submitting.cancel()
         self._cancel()
-        self.resident.leave(len(self._requests), self._keep_alive)
+        self.resident.leave(len(self._requests), self._keep_alive, self._client)
         self._live.discard(self)
 
     async def get(self) -> Item:
@@ -112,6 +115,12 @@ class Generation:
         if isinstance(event, Finished):
             self.resident.answered(asyncio.get_running_loop().time() - self._began, event.timings)
         self._inbox.put(event)
+
+    def _hold(self, held: bool) -> None:
+        """The client does not keep up, or does again."""
+        if self._worker is not None:
+            for request_id in self._open:
+                self._worker.hold(request_id, held=held)
 
     def _cancel(self) -> None:
         if self._worker is not None:

@@ -1,7 +1,7 @@
 """What waits between the pipe of a worker and the connection of a client.
 
 Putting never blocks, because one reader serves all requests of a worker: a client that does not read must not stop its
-neighbours. So the buffer has a limit, and passing it ends the request.
+neighbours. So the buffer has limits: passing the first one holds the request, passing the other one ends it.
 """
 
 from __future__ import annotations
@@ -31,13 +31,23 @@ def weight(item: Item) -> int:
 class Inbox:
     """One consumer, any number of producers, one event loop."""
 
-    def __init__(self, limit: int, on_overflow: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        limit: int,
+        on_overflow: Callable[[], None],
+        hold_limit: int = 0,
+        on_hold: Callable[[bool], None] | None = None,
+    ) -> None:
+        """on_hold: told True when more than `hold_limit` waits, and False when most of that is taken."""
         self._items: deque[Item] = deque()
         self._weight = 0
         self._limit = limit
         self._on_overflow = on_overflow
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
+        self._hold_limit = hold_limit
+        self._on_hold = on_hold
+        self._held = False
 
     def put(self, item: Item) -> None:
         if self._closed:
@@ -49,6 +59,9 @@ class Inbox:
             )
             self.close(Failed("", error.to_dict()))
             self._on_overflow()
+        elif self._on_hold is not None and not self._held and self._weight > self._hold_limit:
+            self._held = True
+            self._on_hold(True)
 
     def close(self, last: Item) -> None:
         """Deliver `last` after what is waiting, and nothing after it."""
@@ -62,6 +75,9 @@ class Inbox:
             return None
         item = self._items.popleft()
         self._weight -= weight(item)
+        if self._on_hold is not None and self._held and self._weight <= self._hold_limit // 4:
+            self._held = False
+            self._on_hold(False)
         return item
 
     async def get(self) -> Item:

@@ -20,6 +20,7 @@ import uvicorn
 
 from fireside_engine import __version__, address
 from fireside_engine.server.app import create_app
+from fireside_engine.server.connection import limited
 from fireside_engine.server.engine import Engine
 from fireside_engine.server.security import Access
 
@@ -37,13 +38,16 @@ class EngineServer(uvicorn.Server):
         self.engine = engine
         self._access = access
         self._sockets = sockets
+        self.announced = False
+        """It listens, and clients can find it."""
         self._idle_watch: asyncio.Task[None] | None = None
         self._asked = asyncio.Event()
         self._hurry = asyncio.Event()
         super().__init__(
             uvicorn.Config(
                 create_app(engine, access, self.ask_to_stop),
-                http="h11",
+                http=limited(engine.settings),
+                h11_max_incomplete_event_size=engine.settings.head_limit,
                 loop="asyncio",
                 ws="none",
                 lifespan="off",
@@ -96,6 +100,7 @@ class EngineServer(uvicorn.Server):
         )
         log.info("fireside %s listens on %s:%d", __version__, self._access.host, port)
         self._idle_watch = asyncio.create_task(self._leave_when_idle())
+        self.announced = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self._idle_watch is not None:

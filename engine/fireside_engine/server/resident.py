@@ -10,6 +10,7 @@ import asyncio
 import logging
 import math
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Literal
 
 from fireside_engine import errors
 from fireside_engine.core.events import Timings
+from fireside_engine.core.fairness import may_enter
 from fireside_engine.hardware import memory
 from fireside_engine.server.crashes import CrashRecord, broken
 from fireside_engine.server.granting import Grant, Planner
@@ -97,6 +99,8 @@ class Resident:
         self._timer: asyncio.TimerHandle | None = None
         self._listeners: set[Callable[[Loading], None]] = set()
         self._seconds_per_request = 1.0
+        self._brought: Counter[str] = Counter()
+        """Outstanding requests by client."""
 
     # --- what it is
 
@@ -133,10 +137,10 @@ class Resident:
 
     # --- requests
 
-    def enter(self, count: int) -> None:
-        """Count requests in. Raises Overloaded when as many as may wait are waiting."""
+    def enter(self, count: int, client: str = "") -> None:
+        """Count requests of a client in. Raises Overloaded when as many as may wait are waiting, of it or of all."""
         slots = self.info.n_slots if self.info is not None else 1
-        if self.outstanding + count > slots + self._settings.max_waiting:
+        if not may_enter(self._brought[client], self.outstanding, count, slots + self._settings.max_waiting):
             waiting = max(0, self.outstanding - slots)
             # Jitter, so that those who were turned away together do not come back together.
             seconds = (waiting + 1) / slots * self._seconds_per_request * random.uniform(0.8, 1.2)
@@ -144,11 +148,15 @@ class Resident:
             message = f"{waiting} requests are waiting for {self.name} already."
             raise errors.Overloaded(message, hint=f"Try again in {after} s.", retry_after=after)
         self.outstanding += count
+        self._brought[client] += count
         self._stop_timer()
 
-    def leave(self, count: int, keep_alive: float | None) -> None:
+    def leave(self, count: int, keep_alive: float | None, client: str = "") -> None:
         """Count requests out; the last one starts the clock of `keep_alive`."""
         self.outstanding -= count
+        self._brought[client] -= count
+        if not self._brought[client]:
+            del self._brought[client]
         if keep_alive is not None:
             self.keep_alive = keep_alive
         self.last_used = self._now()
@@ -164,7 +172,10 @@ class Resident:
     # --- its process
 
     async def worker(self, progress: Callable[[Loading], None] | None = None) -> WorkerHandle:
-        """The loaded worker. Whoever asks while it loads waits for the same load, and hears the same error."""
+        """The loaded worker. Whoever asks while it loads waits for the same load, and hears the same error.
+
+        Raises StillLoading for who has waited long enough.
+        """
         if self._worker is not None and self._worker.alive:
             return self._worker
         if self._starting is None:
@@ -175,7 +186,11 @@ class Resident:
         starting = self._starting
         try:
             # One of several waiters may go away; the load goes on for the others.
-            return await asyncio.shield(starting)
+            async with asyncio.timeout(self._settings.load_patience):
+                return await asyncio.shield(starting)
+        except TimeoutError:
+            message = f"{self.name} is still being loaded after {self._settings.load_patience:.0f} s."
+            raise errors.StillLoading(message, hint="Try again in 10 s.", retry_after=10) from None
         except asyncio.CancelledError:
             myself = asyncio.current_task()
             if starting.cancelled() and not (myself and myself.cancelling()):

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fireside_engine import errors
 from fireside_engine.server.responses import error_response
 from fireside_engine.server.settings import Settings
-from fireside_engine.server.tenants import MANAGER, OWNER, SCOPE, ApiKey, tenant_of
+from fireside_engine.server.tenants import CLIENT, MANAGER, OWNER, SCOPE, ApiKey, client_of, tenant_of
 
 OPEN = frozenset({"/health", "/fireside/hello"})
 """Answered without any key: a client that has none yet finds out with them that the engine is here."""
@@ -67,26 +67,32 @@ class Gate:
         self._app = app
         self._access = access
         self._settings = settings
+        self._bodies = Bodies(settings.bodies_limit)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        receive = BodyLimit(receive, self._settings)
+        receive = BodyLimit(receive, self._settings, self._bodies)
         origin = headers.get("origin")
         try:
             self._check_page(headers, origin)
             if scope["method"] == "OPTIONS" and origin is not None:
                 await _preflight(headers)(scope, receive, _with_cors(send, origin))
                 return
-            scope[SCOPE] = self._check_key(scope["path"], headers)
-            scope[MANAGER] = tenant_of(_given_key(headers), (), self._access.token) == OWNER
-            await self._check_length(headers, receive)
+            key = _given_key(headers)
+            scope[SCOPE] = tenant = self._check_key(scope["path"], headers)
+            scope[MANAGER] = tenant_of(key, (), self._access.token) == OWNER
+            scope[CLIENT] = client_of(tenant, key, headers.get("user-agent", ""))
+            await self._check_body(headers, receive)
         except errors.FiresideError as error:
             await error_response(error, scope["path"])(scope, receive, send)
             return
-        await self._app(scope, receive, send if origin is None else _with_cors(send, origin))
+        try:
+            await self._app(scope, receive, send if origin is None else _with_cors(send, origin))
+        finally:
+            receive.release()
 
     def _check_page(self, headers: Headers, origin: str | None) -> None:
         hosts = headers.getlist("host")
@@ -111,7 +117,12 @@ class Gate:
             raise errors.Unauthorized("This engine asks for an API key.", hint=hint)
         return tenant or OWNER
 
-    async def _check_length(self, headers: Headers, receive: BodyLimit) -> None:
+    async def _check_body(self, headers: Headers, receive: BodyLimit) -> None:
+        coding = headers.get("content-encoding", "identity").strip().lower()
+        if coding not in ("", "identity"):
+            # A few bytes may unpack to gigabytes, and no client of such an API compresses what it sends.
+            hint = "Send it without Content-Encoding."
+            raise errors.InvalidRequest("Compressed bodies are not read.", hint=hint, param="content-encoding")
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._settings.body_limit:
             if "expect" not in headers:
@@ -119,11 +130,33 @@ class Gate:
             raise receive.too_large()
 
 
-class BodyLimit:
-    """`receive` with an end: neither longer than the limit, nor slower than the timeout."""
+class Bodies:
+    """Bytes of all requests that are here."""
 
-    def __init__(self, receive: Receive, settings: Settings) -> None:
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._held = 0
+
+    def take(self, n: int) -> None:
+        """Raises Overloaded."""
+        if self._held + n > self._limit:
+            message = "The requests that are here are too large for one more."
+            raise errors.Overloaded(message, hint="Try again in 5 s.", retry_after=5)
+        self._held += n
+
+    def give_back(self, n: int) -> None:
+        self._held -= n
+
+
+class BodyLimit:
+    """`receive` with an end: neither longer than the limit, nor slower than the timeout, nor more than all may have."""
+
+    def __init__(self, receive: Receive, settings: Settings, bodies: Bodies) -> None:
         self._receive = receive
+        self._bodies = bodies
+        self._rate = settings.body_rate
+        self._began: float | None = None
+        self._held = 0
         self._limit = settings.body_limit
         self._timeout = settings.body_timeout
         self._seen = 0
@@ -132,17 +165,28 @@ class BodyLimit:
     async def __call__(self) -> Message:
         if not self._more:
             return await self._receive()
+        now = asyncio.get_running_loop().time()
+        self._began = now if self._began is None else self._began
+        # A body that drips is given up as one that stands still.
+        left = self._began + self._timeout + self._seen / self._rate - now
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(max(0.0, min(self._timeout, left))):
                 message = await self._receive()
         except TimeoutError:
-            raise errors.InvalidRequest(f"No more of the body came within {self._timeout:.0f} s.") from None
+            raise errors.InvalidRequest(f"Too little of the body came within {self._timeout:.0f} s.") from None
         self._more = message["type"] == "http.request" and message.get("more_body", False)
         self._seen += len(message.get("body", b""))
         if self._seen > self._limit:
             await self.discard()
             raise self.too_large()
+        self._bodies.take(len(message.get("body", b"")))
+        self._held += len(message.get("body", b""))
         return message
+
+    def release(self) -> None:
+        """The request has been answered."""
+        self._bodies.give_back(self._held)
+        self._held = 0
 
     def too_large(self) -> errors.TooLarge:
         return errors.TooLarge(f"The body is larger than {self._limit // (1024 * 1024)} MiB.", limit=self._limit)

@@ -34,12 +34,18 @@ class Settings:
 
     keep_alive: float = 900.0
     """How long a model stays loaded after its last request, unless the request says otherwise."""
-    max_waiting: int = 32
-    """Requests that may wait for one model, beyond those it decodes together."""
+    max_waiting: int = 48
+    """Requests that may wait for one model, beyond those it decodes together; of one client fewer (core.fairness)."""
+    load_patience: float = 120.0
+    """How long a request waits for its model to load; the load goes on without it."""
+    hold_limit: int = MIB // 16
+    """Text that may wait for a client that does not read, until its request is held."""
     buffer_limit: int = 4 * MIB
-    """Text that may wait for a client that does not read."""
-    send_timeout: float = 120.0
-    """How long a client may take nothing at all from its connection."""
+    """Text that may wait for a client that does not read, before its request is ended at once."""
+    send_timeout: float = 30.0
+    """How long a client may take nothing from its connection."""
+    send_buffer: int = MIB // 16
+    """What the system may hold of an answer that is not read."""
 
     start_grace: float = 60.0
     """From the start of a worker process to its first sign of life."""
@@ -64,8 +70,18 @@ class Settings:
     """How often a load whose allocation failed is tried again with less."""
 
     body_limit: int = 32 * MIB
+    bodies_limit: int = 256 * MIB
+    """Bodies of all requests that are here."""
     body_timeout: float = 60.0
     """How long the body of a request may stand still."""
+    body_rate: int = 1024
+    """Bytes a second that a body must bring after that time."""
+    head_timeout: float = 10.0
+    """From a new connection, or the first byte of a further request, to the end of its headers."""
+    head_limit: int = MIB // 16
+    """Headers of a request."""
+    max_connections: int = 400
+    """Most that are open at once: idle ones leave for new ones."""
     header_wait: float = 1.0
     """How long a stream waits for the worker's yes or no before its headers leave; later errors come as events."""
     ping: float = 10.0

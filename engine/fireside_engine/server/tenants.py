@@ -19,6 +19,9 @@ OWNER = ""
 SCOPE = "fireside.tenant"
 """Where the gate leaves the tenant in the ASGI scope."""
 
+CLIENT = "fireside.client"
+"""Where the gate leaves who asks, for turns and shares. Not a matter of trust, as the tenant is."""
+
 MANAGER = "fireside.manager"
 """Where the gate leaves whether the owner's token was shown: only that may change what lies on the disk."""
 
@@ -60,6 +63,19 @@ def tenant_in(scope: Mapping[str, Any]) -> str:
     """Whose request this is, as the gate found out. Raises KeyError for a scope that passed no gate."""
     tenant: str = scope[SCOPE]
     return tenant
+
+
+def client_of(tenant: str, key: str, agent: str) -> str:
+    """Who asks, by an opaque name. A tenant is one client; programs of the owner are told apart by what they send."""
+    if tenant != OWNER:
+        return tenant
+    return hashlib.blake2b(f"{key}\n{agent}".encode(), digest_size=8).hexdigest()
+
+
+def client_in(scope: Mapping[str, Any]) -> str:
+    """Who asks, as the gate found out. Raises KeyError for a scope that passed no gate."""
+    client: str = scope[CLIENT]
+    return client
 
 
 def require_manager(scope: Mapping[str, Any], what: str) -> None:

@@ -29,6 +29,7 @@ from fireside_engine.worker.protocol import (
     Command,
     Forget,
     Happened,
+    Hold,
     Load,
     Loaded,
     LoadFailed,
@@ -129,6 +130,11 @@ class WorkerHandle:
         """Stop working on it; no event of it comes any more. Harmless when it has ended."""
         if self._deliver.pop(request_id, None) is not None:
             self._send(Cancel(request_id))
+
+    def hold(self, request_id: str, *, held: bool) -> None:
+        """Draw nothing more for it, or go on. Harmless when it has ended."""
+        if request_id in self._deliver:
+            self._send(Hold(request_id, held))
 
     def forget(self, owner: Owner | None, *, drop: bool) -> None:
         """See `Forget`. A worker that is not loaded has nothing to forget."""

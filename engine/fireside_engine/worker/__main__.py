@@ -23,6 +23,7 @@ from fireside_engine.worker.protocol import (
     Cancel,
     Command,
     Forget,
+    Hold,
     Load,
     Loaded,
     LoadFailed,
@@ -142,6 +143,8 @@ def _listen(commands: BinaryIO, driver: Driver, desk: Desk, send: Callable[[Repl
                 driver.submit(request)
             case Cancel(request_id):
                 driver.cancel(request_id)
+            case Hold(request_id, held):
+                driver.hold(request_id, held=held)
             case Forget(owner, drop):
                 driver.forget(owner, drop=drop)
             case Ask():

@@ -127,6 +127,10 @@ class Driver:
                 return
         self._post(lambda: self._cancel(request_id))
 
+    def hold(self, request_id: str, *, held: bool) -> None:
+        """See `Scheduler.hold`."""
+        self._post(lambda: self._scheduler.hold(request_id, held=held))
+
     def forget(self, owner: Owner | None, *, drop: bool) -> None:
         """KV was deleted from disk; see `Scheduler.forget`."""
         self._post(lambda: self._forget(owner, drop=drop))

@@ -116,6 +116,7 @@ class Preparer:
             submitted=submitted,
             opening=opening,
             scope=scope,
+            client=request.client,
             owner=Owner(request.tenant, request.conversation) if request.save else None,
             tail=encoded.tail,
             speculate=request.speculate,

@@ -118,6 +118,15 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """The client does not read, or (`held` False) does again: draw nothing meanwhile."""
+
+    request_id: str
+    held: bool
+    kind: Literal["hold"] = "hold"
+
+
+@dataclass(frozen=True, slots=True)
 class Forget:
     """KV was deleted from disk: what is in memory of it goes as well."""
 
@@ -128,7 +137,7 @@ class Forget:
     kind: Literal["forget"] = "forget"
 
 
-Command = Load | Submit | Cancel | Forget | Ask
+Command = Load | Submit | Cancel | Hold | Forget | Ask
 
 
 # --- worker to server
