@@ -506,6 +506,22 @@ def test_without_memory_for_it_nothing_is_restored(
     assert s.state.copy(0, 1, 300)
 
 
+def test_memory_for_later_never_fails_a_load(make: Callable[..., Setup], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a small limit of address space there may be none to touch for the first restore."""
+    s = make("llama")
+    s.state.release()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mmap.mmap", refuse)
+        s.state.warm(300, 1 << 30)
+        assert s.state.resident == 0
+    s.state.warm(300, 1 << 30)
+    assert s.state.resident >= 300 * s.state.row_bytes
+
+
 def test_memory_is_given_back(make: Callable[..., Setup]) -> None:
     s = make("llama")
     prefill(s.context, 0, random_tokens(s.model, 300))

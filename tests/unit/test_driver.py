@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import queue
 import sys
 import threading
@@ -20,6 +21,7 @@ from fireside_engine.core.step import Result, Step
 from fireside_engine.errors import InvalidRequest
 from fireside_engine.worker.driver import Driver
 from fireside_engine.worker.outbox import Outbox
+from fireside_engine.worker.pools import started_pool, typed
 from fireside_engine.worker.protocol import Happened, Reply
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -69,6 +71,12 @@ class Bench:
                 raise InvalidRequest("No.")
             case "broken":
                 raise ZeroDivisionError
+            case "no thread":
+                raise RuntimeError("can't start new thread")
+            case "no memory":
+                raise MemoryError
+            case "no process":
+                raise OSError(errno.ENOMEM, "Cannot allocate memory")
         prompt = np.frombuffer(request.prompt.text.encode(), np.uint8).astype(np.int32)
         limit = request.max_tokens or 10
         return Sequence(request.id, prompt, Greedy(), lambda token: b"%d " % token, frozenset(), limit)
@@ -153,3 +161,36 @@ def test_cancelling_what_is_not_there_is_harmless(bench: Bench) -> None:
     bench.driver.cancel("nobody")
     bench.driver.submit(Request("a", TextPrompt("x"), max_tokens=1))
     assert isinstance(bench.until_end("a")[-1], Finished)
+
+
+def test_memory_that_runs_out_while_preparing_is_an_error_in_words(bench: Bench) -> None:
+    """A thread or a buffer for which there is no memory is the machine's fault, and is told as that."""
+    for text in ("no thread", "no memory", "no process"):
+        bench.driver.submit(Request(text, TextPrompt(text)))
+        (failed,) = bench.until_end(text)
+        assert isinstance(failed, Failed)
+        assert failed.error["code"] == "insufficient_memory"
+        assert "no memory left" in failed.error["message"]
+        assert "shorter context" in failed.error["hint"]
+
+
+def test_threads_are_there_before_the_first_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one cannot be started, the load fails, which may be tried again with less."""
+    pool = started_pool(3, "early")
+    assert sum(thread.name.startswith("early") for thread in threading.enumerate()) == 3
+    pool.shutdown()
+
+    class Refused(threading.Thread):
+        started = 0
+
+        def start(self) -> None:
+            if Refused.started:
+                raise RuntimeError("can't start new thread")
+            Refused.started += 1
+            super().start()
+
+    monkeypatch.setattr(threading, "Thread", Refused)
+    with pytest.raises(RuntimeError) as found:
+        started_pool(3, "late")
+    assert typed(found.value, "It failed").code == "insufficient_memory"
+    assert typed(RuntimeError("else"), "It failed").code == "internal_error"

@@ -84,7 +84,7 @@ def test_a_limit_of_address_space_leaves_room_for_libraries(monkeypatch: pytest.
     found = memory.host()
     assert found.source == "rlimit"
     assert found.contained
-    assert found.available <= 2 * GIB - memory.VIRTUAL
+    assert found.available <= 2 * GIB - memory.virtual()
     limits[resource.RLIMIT_AS] = resource.RLIM_INFINITY
     assert memory.host().source != "rlimit"
 

@@ -162,6 +162,7 @@ def test_workers_are_told_no_secrets() -> None:
         "GGML_NO_BACKTRACE": "1",
         "NUMBA_CACHE_DIR": str(Path("/cache/numba")),
         "GOMP_SPINCOUNT": "10000",
+        "MALLOC_ARENA_MAX": "2",
     }
     assert worker_environment({"GOMP_SPINCOUNT": "7"}, Path("/cache"))["GOMP_SPINCOUNT"] == "7"
     assert worker_environment({"NUMBA_CACHE_DIR": "/own"}, Path("/cache"))["NUMBA_CACHE_DIR"] == "/own"

@@ -5,15 +5,24 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-VIRTUAL = 900 * 1024 * 1024
-"""Address space that a worker takes beyond what it uses: libraries, stacks and arenas of threads (docs/log.md)."""
-DATA = 100 * 1024 * 1024
-"""The same of writable memory."""
+MIB = 1024 * 1024
+LIBRARIES = 400 * MIB
+"""Address space of a worker that is no memory of its own: libraries, its allocator's reserve (docs/log.md)."""
+THREAD = 9 * MIB
+"""Of one thread: its stack."""
+THREADS = 20
+"""Of a worker besides those that compute: they read, write and prepare, beside decoding."""
+GRAMMAR = 64 * MIB
+"""Of the thread that compiles a grammar, which may be deeply nested."""
+DATA = 120 * MIB
+"""Writable memory that a worker takes beyond what it uses: the same stacks, as far as they count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +69,40 @@ def total() -> int:
 
 
 def _limits() -> list[int]:
-    """What the limits that workers inherit leave to one of them."""
+    """What the limits that workers inherit leave to the model and the memory of one of them."""
+    return [max(0, limit - extra) for limit, extra in zip(_rlimits(), (virtual(), DATA), strict=True) if limit]
+
+
+def virtual() -> int:
+    """Address space that a worker takes beyond the memory that it uses."""
+    return LIBRARIES + GRAMMAR + THREAD * (THREADS + (os.cpu_count() or 1))
+
+
+def _rlimits() -> tuple[int, int]:
+    """Of address space and of writable memory; 0 is none."""
     try:
         import resource
     except ImportError:  # Windows has none
-        return []
-    kinds = ((resource.RLIMIT_AS, VIRTUAL), (resource.RLIMIT_DATA, DATA))
-    limits = [(resource.getrlimit(kind)[0], extra) for kind, extra in kinds]
-    return [max(0, limit - extra) for limit, extra in limits if limit != resource.RLIM_INFINITY]
+        return 0, 0
+    address, data = (resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA))
+    unlimited = resource.RLIM_INFINITY
+    return (0 if address == unlimited else address), (0 if data == unlimited else data)
+
+
+def spare() -> int:
+    """What this very process can still allocate: what is available, and what its own limits leave it."""
+    memory, taken = psutil.virtual_memory(), psutil.Process().memory_info()
+    groups = control_groups(Path("/proc/self"), Path("/sys/fs/cgroup"))
+    used = (taken.vms, getattr(taken, "data", taken.rss))
+    limits = [max(0, limit - own) for limit, own in zip(_rlimits(), used, strict=True) if limit]
+    return cut(int(memory.total), int(memory.available), groups, limits).available
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether it was memory, or addresses for a thread's stack, that could not be had."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "start new thread" in str(error))
 
 
 def rss(pid: int) -> int:

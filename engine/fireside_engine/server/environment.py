@@ -15,6 +15,12 @@ nothing on an idle machine, and when another program wants a core, threads spin 
 times slower was measured on two cores."""
 
 
+_ARENAS = "2"
+"""Stretches that the C library's allocator opens for threads. Each reserves 64 MiB of addresses, by default one for
+every thread up to eight for each core, which under a limit of address space is memory that the model does not get
+(docs/log.md). The threads of a worker allocate little at the same time."""
+
+
 def worker_environment(environ: Mapping[str, str], cache_dir: Path) -> dict[str, str]:
     """`environ` without anything named like a secret, and with what a worker needs."""
     kept = {name: value for name, value in environ.items() if not _SECRET.search(name)}
@@ -22,4 +28,5 @@ def worker_environment(environ: Mapping[str, str], cache_dir: Path) -> dict[str,
     kept["GGML_NO_BACKTRACE"] = "1"
     kept.setdefault("NUMBA_CACHE_DIR", str(cache_dir / "numba"))
     kept.setdefault("GOMP_SPINCOUNT", _SPINS)
+    kept.setdefault("MALLOC_ARENA_MAX", _ARENAS)
     return kept

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from fireside_engine.errors import FiresideError, InternalError
+from fireside_engine.errors import FiresideError
 from fireside_engine.worker import kernels
 from fireside_engine.worker.protocol import (
     Beat,
@@ -90,6 +90,7 @@ def _serve(command: Load, commands: BinaryIO, write: Callable[[Reply], None]) ->
     from fireside_engine.worker.driver import BEAT_SECONDS, Driver
     from fireside_engine.worker.loading import load
     from fireside_engine.worker.outbox import Outbox
+    from fireside_engine.worker.pools import typed
 
     outbox = Outbox(write)
     driver: Driver | None = None
@@ -111,14 +112,14 @@ def _serve(command: Load, commands: BinaryIO, write: Callable[[Reply], None]) ->
 
     try:
         ready = load(Path(command.path), command.options, report, Path(command.draft) if command.draft else None)
+        keeper = ready.keeper
+        runner = LlamaRunner(ready.context, ready.state, keeper.keep if keeper is not None else None, ready.drafter)
+        driver = Driver(Scheduler(ready.rules, ready.speculator), runner, ready.preparer.prepare, outbox, keeper)
     except FiresideError as error:
         return _give_up(write, error)
     except Exception as error:
         log.exception("the model could not be loaded")
-        return _give_up(write, InternalError(f"The model could not be loaded ({type(error).__name__})."))
-    keeper = ready.keeper
-    runner = LlamaRunner(ready.context, ready.state, keeper.keep if keeper is not None else None, ready.drafter)
-    driver = Driver(Scheduler(ready.rules, ready.speculator), runner, ready.preparer.prepare, outbox, keeper)
+        return _give_up(write, typed(error, "The model could not be loaded"))
     outbox.send(Loaded(ready.info))
     threading.Thread(
         target=_listen, args=(commands, driver, ready.desk, outbox.send), name="inbox", daemon=True

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fireside_engine.core.template_text import plain_text
-from fireside_engine.errors import FiresideError, InternalError, InvalidRequest
+from fireside_engine.errors import FiresideError, InvalidRequest
 from fireside_engine.llama.tokenizer import Tokenizer
+from fireside_engine.worker.pools import started_pool, typed
 from fireside_engine.worker.prepare import Preparer
 from fireside_engine.worker.protocol import Reply
 from fireside_engine.worker.questions import Ask, Count, Describe, Detokenize, Embed, Question, Render, Tokenize, Told
@@ -21,7 +21,7 @@ class Desk:
     def __init__(self, tokenizer: Tokenizer, preparer: Preparer) -> None:
         self._tokenizer = tokenizer
         self._preparer = preparer
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="desk")
+        self._pool = started_pool(2, "desk")
 
     def ask(self, ask: Ask, send: Callable[[Reply], None]) -> None:
         """`send` gets the answer, from another thread."""
@@ -37,8 +37,7 @@ class Desk:
             told = Told(ask.id, error=error.to_dict())
         except Exception as error:
             log.exception("a question could not be answered")
-            words = f"The model's process could not answer ({type(error).__name__})."
-            told = Told(ask.id, error=InternalError(words).to_dict())
+            told = Told(ask.id, error=typed(error, "The model's process could not answer").to_dict())
         send(told)
 
     def answer(self, question: Question) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol
 
@@ -23,8 +22,9 @@ from fireside_engine.core.restoring import Restored
 from fireside_engine.core.scheduler import Scheduler
 from fireside_engine.core.sequence import Sequence
 from fireside_engine.core.step import Phase, Result, Step
-from fireside_engine.errors import FiresideError, InternalError
+from fireside_engine.errors import FiresideError
 from fireside_engine.worker.outbox import Outbox
+from fireside_engine.worker.pools import started_pool, typed
 from fireside_engine.worker.protocol import Beat, Happened
 
 BEAT_SECONDS = 1.0
@@ -109,7 +109,7 @@ class Driver:
         self._cancelled: set[str] = set()
         """Cancelled while still being prepared."""
         self._preparing: set[str] = set()
-        self._pool = ThreadPoolExecutor(4, thread_name_prefix="prepare")
+        self._pool = started_pool(4, "prepare")
         self._busy_since: float | None = None
         self._is_closed = False
 
@@ -161,7 +161,7 @@ class Driver:
             outcome = error
         except Exception as error:
             log.exception("a request could not be prepared")
-            outcome = InternalError(f"The request could not be prepared ({type(error).__name__}).")
+            outcome = typed(error, "The request could not be prepared")
         with self._changed:
             self._preparing.discard(request.id)
             cancelled = request.id in self._cancelled

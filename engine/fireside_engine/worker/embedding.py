@@ -23,6 +23,7 @@ from fireside_engine.llama.embedder import Embedder
 from fireside_engine.llama.model import Model
 from fireside_engine.models.gguf import read_header
 from fireside_engine.worker.outbox import Outbox
+from fireside_engine.worker.pools import typed
 from fireside_engine.worker.protocol import (
     Beat,
     Happened,
@@ -65,6 +66,10 @@ def serve_embeddings(command: Load, commands: BinaryIO, write: Callable[[Reply],
         embedder, info = load_embedder(Path(command.path), command.options.n_threads, outbox)
     except FiresideError as error:
         write(LoadFailed(error.to_dict()))
+        return 1
+    except Exception as error:
+        log.exception("the model could not be loaded")
+        write(LoadFailed(typed(error, "The model could not be loaded").to_dict()))
         return 1
     outbox.send(Loaded(info))
     while (body := read_frame(commands)) is not None:

@@ -132,7 +132,7 @@ def load(path: Path, options: LoadOptions, report: Report, draft: Path | None = 
         exact_window=probe.window,
         deterministic=options.deterministic,
         has_template=template.origin == "model",
-        cache=_cache_words(state, context.n_ctx, keeps=options.cache),
+        cache=_cache_words(state, context.n_ctx, keeps=options.cache, saved=rules.saves.enabled),
         memory=memory.rss(os.getpid()),
         load_ms=(time.perf_counter() - started) * 1e3,
         build=library.build(),
@@ -166,7 +166,7 @@ def _model(path: Path, header: Header, options: LoadOptions, report: Report) -> 
 def _context(model: Model, options: LoadOptions) -> tuple[driving.Driving, Context]:
     chosen = driving.choose(
         driving.Shape(model.n_layer, model.n_embd_kv, model.n_ctx_train),
-        memory.available(),
+        memory.spare(),
         n_ctx=options.n_ctx,
         n_slots=options.n_slots,
         kv_type=options.kv_type,
@@ -213,16 +213,17 @@ def _memory(state: StateAccess, n_ctx: int, *, cuttable: bool, keeps: bool) -> d
 
 
 def _can_buffer(state: StateAccess, n_ctx: int) -> bool:
-    """KV leaves and enters a slot as a whole, so there has to be room for a copy of one."""
-    return state.row_bytes * n_ctx + state.state_bytes <= memory.available() // 2
+    """KV leaves and enters a slot as a whole, so there has to be room for a copy of one, and as much again for what
+    runs beside decoding."""
+    return state.row_bytes * n_ctx + state.state_bytes <= memory.spare() // 2
 
 
-def _cache_words(state: StateAccess, n_ctx: int, *, keeps: bool) -> str:
+def _cache_words(state: StateAccess, n_ctx: int, *, keeps: bool, saved: bool) -> str:
     if not keeps:
         return "off, by setting"
     if state.memory_class is MemoryClass.OPAQUE:
         return f"off: {state.why}"
-    if not _can_buffer(state, n_ctx):
+    if not saved:
         return f"off: a copy of one conversation's KV ({state.row_bytes * n_ctx / 1e9:.1f} GB) has no room in memory"
     return "KV blocks and checkpoints" if state.state_bytes else "KV blocks"
 

@@ -47,7 +47,7 @@ def choose_drafter(
             edge = break_even(share, ratio, limits.most_rows)
             needed = f"{edge:.0%} of its tokens would have to be accepted" if edge <= 1.0 else "it is too large"
             return None, f"{path.stem} cannot pay as a draft model here: {needed}"
-        if path.stat().st_size * ROOM > memory.available():
+        if path.stat().st_size * ROOM > memory.spare():
             return None, f"{path.stem} has no room as a draft model"
     try:
         drafter = Drafter(path, model, n_ctx=context.n_ctx, n_threads=context.options.n_threads)
