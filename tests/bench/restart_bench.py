@@ -1,9 +1,10 @@
 """A conversation after a restart against the same turn computed: `python tests/bench/restart_bench.py MODEL.gguf`.
 
-usage: restart_bench.py MODEL.gguf [--deterministic] [--rounds N] [--words N] [--kv q8_0]
+usage: restart_bench.py MODEL.gguf [--deterministic] [--rounds N] [--words N] [--kv q8_0] [--prose FILE...] [--seed N]
 
 Four turns fill the context; the engine is stopped and started; another prompt loads the model; then the fifth turn is
-asked, streamed and greedy. The same again after the KV on disk was deleted. Times are those of a client.
+asked, streamed and greedy. The same again after the KV on disk was deleted. Times are those of a client. Messages are
+words at random, which leave a small model undecided between many continuations, or passages of --prose.
 """
 
 from __future__ import annotations
@@ -73,6 +74,15 @@ def ask(messages: list[dict[str, str]], n: int, *, deterministic: bool) -> Answe
     return Answer(text, first or time.perf_counter() - began, timings)
 
 
+def tokens(text: str) -> list[int]:
+    endpoint = find()
+    assert endpoint is not None
+    body = json.dumps({"model": "m", "content": text}).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{endpoint.port}/tokenize", body)
+    with urllib.request.urlopen(request) as answer:
+        return list(json.load(answer)["tokens"])
+
+
 def restart(engine: RealEngine, *, deterministic: bool, forget: bool = False) -> None:
     engine.cli("stop")
     if forget:
@@ -89,6 +99,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--words", type=int, default=1200)
     parser.add_argument("--kv")
+    parser.add_argument("--prose", type=Path, nargs="+", default=[])
+    parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--answer", type=int, default=24, help="tokens of each answer")
     chosen = parser.parse_args()
     deterministic = chosen.deterministic
     with tempfile.TemporaryDirectory() as folder:
@@ -98,10 +111,12 @@ def main() -> None:
         if chosen.kv:
             (home / "config" / "config.toml").write_text(f'[models.m]\nkv_type = "{chosen.kv}"\n')
         engine = RealEngine(home, m=chosen.model.resolve())
-        random_ = random.Random(5)
+        random_ = random.Random(chosen.seed)
+        prose = " ".join(path.read_text() for path in chosen.prose).split()
 
         def say(n: int) -> str:
-            return " ".join(random_.choices(WORDS, k=n))
+            start = random_.randrange(max(1, len(prose) - n))
+            return " ".join(prose[start : start + n] or random_.choices(WORDS, k=n))
 
         try:
             restart(engine, deterministic=deterministic)
@@ -110,7 +125,7 @@ def main() -> None:
                 messages = [{"role": "system", "content": "You are brief. " + say(30)}]
                 for _turn in range(4):
                     messages.append({"role": "user", "content": say(chosen.words // 4) + ". What do you think?"})
-                    text = ask(messages, 24, deterministic=deterministic).text
+                    text = ask(messages, chosen.answer, deterministic=deterministic).text
                     messages.append({"role": "assistant", "content": text})
                 if deterministic:
                     time.sleep(5)
@@ -120,12 +135,15 @@ def main() -> None:
                 restart(engine, deterministic=deterministic, forget=True)
                 cold = ask(messages, 48, deterministic=deterministic)
                 total = cold.timings["cache_n"] + cold.timings["prompt_n"]
-                pairs = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(warm.text, cold.text, strict=False))
-                same = sum(1 for _pair in pairs)
+                pairs = zip(tokens(warm.text), tokens(cold.text), strict=False)
+                same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+                was = warm.timings["cache_n"] + warm.timings["prompt_n"]
+                # Cold, nothing is known of how the answers were generated, and their text may be cut in other tokens.
+                recut = "" if was == total else f"; the prompt was {was} tokens as it was generated"
                 print(
                     f"{chosen.model.stem}: {total} tokens, {warm.timings['cache_disk_n']} from disk; first text "
                     f"{warm.first * 1e3:.0f} ms against {cold.first * 1e3:.0f} ms ({warm.first / cold.first:.1%}); "
-                    f"the same text for {same} of {len(cold.text)} characters"
+                    f"the same text for {same} of {len(tokens(cold.text))} tokens{recut}"
                 )
         finally:
             engine.stop()
