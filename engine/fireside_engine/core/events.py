@@ -50,6 +50,12 @@ class Timings:
     """Against plain decoding, by the ledger; negative where drafts lost."""
     draft_sources: tuple[tuple[str, int, int], ...] = ()
     """(source, drafted, accepted)."""
+    kept_n: int = 0
+    """Tokens of a smaller model that this one kept, of an answer that it was given or under a tolerance."""
+    deferred_n: int = 0
+    """Tokens of a smaller model that it replaced."""
+    route: dict[str, Any] | None = None
+    """How the answering model was chosen, where there was a choice; JSON values (server.routing)."""
     queue_ms: float = 0.0
     """Waiting for a slot."""
 

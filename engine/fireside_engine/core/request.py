@@ -131,5 +131,15 @@ class Request:
     """Keep KV on disk for the next turn."""
     speculate: bool = True
     """Drafts may be computed with it; they change its speed, never its text."""
+    begun: str = ""
+    """What of the answer there is already and stays as it is; what is generated goes on from it."""
+    proposed: str = ""
+    """An answer that a smaller model gave, behind `begun`: the longest beginning of it that this model agrees with is
+    kept, in few steps, and it goes on from there by itself."""
+    proposed_ended: bool = False
+    """The smaller model ended its answer there."""
+    tolerance: float = 0.0
+    """0: drafts never decide what is said. Up to 1: what a smaller model says, `proposed` or as the draft model, stays
+    where this model finds it good enough (core.sampling.tolerance)."""
     report: bool = False
     """Tell with the end what is known of drafts on this machine."""

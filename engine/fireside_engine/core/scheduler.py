@@ -31,7 +31,7 @@ from fireside_engine.core.slot import Slot
 from fireside_engine.core.speculation.drafting import LEAST
 from fireside_engine.core.speculation.report import report
 from fireside_engine.core.speculation.speculator import Limits, Plan, Speculator, rows_of
-from fireside_engine.core.step import Chunk, Copy, Cut, Draw, Drawn, Phase, Propose, Restore, Result, Step
+from fireside_engine.core.step import Chunk, Copy, Cut, Draw, Drawn, Phase, Propose, Restore, Result, Step, Tokens
 from fireside_engine.core.window import TILE, next_cut
 
 DECODE_SHARE = 0.4
@@ -175,6 +175,10 @@ class Scheduler:
     def slots(self) -> Iterator[Slot]:
         """For display and tests; not to be changed."""
         return iter(self._slots)
+
+    def held(self, scope: bytes, tokens: Tokens) -> int:
+        """How many of the first tokens some slot has in KV. May be asked by other threads; then it is a guess."""
+        return max((slot.common(tokens) for slot in self._slots if slot.scope == scope), default=0)
 
     # --- the loop
 
@@ -393,7 +397,10 @@ class Scheduler:
         """For the last piece of a prompt."""
         if sequence.remaining <= 0:
             return None
-        return Draw(sequence.drawer, slot.tokens[: len(sequence.prompt)], sequence.remaining)
+        given = sequence.given if sequence.tolerance > 0.0 else None
+        suggested = () if given is None else tuple(given[:1].tolist())
+        tokens = slot.tokens[: len(sequence.prompt)]
+        return Draw(sequence.drawer, tokens, sequence.remaining, suggested=suggested, tolerance=sequence.tolerance)
 
     def _account(self, step: Step, result: Result) -> None:
         self._charge(step, result)

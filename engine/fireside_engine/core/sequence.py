@@ -52,6 +52,10 @@ class Sequence:
     """Drafts may be computed for it."""
     report: bool = False
     """What is known of drafts is told with its end."""
+    given: Tokens | None = None
+    """An answer that a smaller model gave, as tokens: a draft of everything."""
+    tolerance: float = 0.0
+    """As in `Request`."""
     greedy: bool = False
     """It draws the largest logit: drafts are accepted more often."""
     logprobs: bool = False
@@ -79,6 +83,8 @@ class Sequence:
     last_token: float = 0.0
     _detokenizer: Detokenizer = field(default_factory=Detokenizer)
     _stop: StopMachine = field(init=False)
+    _agrees: bool = True
+    """The answer is that which was given, so far."""
     _pending_tokens: int = 0
     _pending_logprobs: list[TokenLogprob] = field(default_factory=list)
 
@@ -95,6 +101,7 @@ class Sequence:
     def advance(self, drawn: Drawn, now: float) -> Delta | None:
         """Take a token in; sets `finish` when it is the last one. Returns the text it releases, if any."""
         self.last_token = now
+        self._compare(drawn)
         self.n_generated += 1
         self.generated.append(drawn.token)
         self.forced, self.likely = drawn.forced, drawn.likely
@@ -113,6 +120,16 @@ class Sequence:
         if self.n_generated >= self.limit:
             return self.end(FinishReason.LENGTH, released.text)
         return self._delta(released.text) if released.text else None
+
+    def _compare(self, drawn: Drawn) -> None:
+        """Count what was kept of a smaller model."""
+        given, i = self.given, self.n_generated
+        kept = drawn.kept
+        if self._agrees and given is not None and i < len(given):
+            kept = self._agrees = drawn.token == int(given[i])
+        if kept is not None:
+            self.tally.kept += kept
+            self.tally.deferred += not kept
 
     def end(self, reason: FinishReason, text: str = "") -> Delta | None:
         """No token follows: release what was held back."""
@@ -149,5 +166,7 @@ class Sequence:
             draft_n_accepted=self.tally.n_accepted,
             draft_ms_won=self.tally.won_seconds * 1e3,
             draft_sources=tuple((s, n, self.tally.accepted.get(s, 0)) for s, n in self.tally.drafted.items()),
+            kept_n=self.tally.kept,
+            deferred_n=self.tally.deferred,
             queue_ms=queue_ms,
         )

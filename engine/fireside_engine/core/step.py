@@ -28,6 +28,8 @@ class Drawn:
     """Tokens that the constraint forces next: drawing takes them whatever the logits are."""
     likely: tuple[int, ...] = ()
     """Tokens that probably come next by the constraint, the forced ones first."""
+    kept: bool | None = None
+    """Whether it is the token that a smaller model suggested; None where there was no suggestion to be tolerant of."""
 
 
 class Drawer(Protocol):
@@ -40,6 +42,12 @@ class Drawer(Protocol):
         log probabilities are wanted. history: all tokens before it. remaining: how many tokens the request may still
         have, this one included.
         """
+        ...
+
+    def settle(
+        self, logits: Logits, position: int, history: Tokens, remaining: int, suggested: int, tolerance: float
+    ) -> Drawn:
+        """As `draw`, but the token of a smaller model stays where it is good enough (core.sampling.tolerance)."""
         ...
 
     def guess(self, logits: Logits, position: int, history: Tokens) -> tuple[int, float]:
@@ -61,6 +69,10 @@ class Draw:
     drafted: int = 0
     certain: int = 0
     """So many draws from the first on need no logits."""
+    suggested: tuple[int, ...] = ()
+    """What a smaller model says, for the first draws; at most one more than drafted tokens, which are its first."""
+    tolerance: float = 0.0
+    """Above 0, suggestions that are good enough are kept; at 0 they are drafts like others."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from fireside_engine.core.events import TokenLogprob
 from fireside_engine.core.sampling import Sampler
@@ -33,11 +34,35 @@ class RequestDrawer:
         """Raises FiresideError where nothing can be drawn."""
         matcher = self._matcher
         if matcher is None:
-            token = self._sampler.draw(_there(logits), position, history)
-            return Drawn(token, self._logprob(logits, token) if self._logprobs else None)
+            return self._free(self._sampler.draw(_there(logits), position, history), logits)
         wanted = self._forced.pop(0) if self._forced else matcher.only(remaining)
         if wanted is None:
             wanted = self._sampler.draw(_there(logits), position, history, matcher.mask(remaining))
+        return self._constrained(matcher, wanted, remaining, logits)
+
+    def settle(
+        self, logits: Logits, position: int, history: Tokens, remaining: int, suggested: int, tolerance: float
+    ) -> Drawn:
+        """Raises FiresideError where nothing can be drawn."""
+        matcher = self._matcher
+        if matcher is None:
+            kept = self._sampler.tolerates(logits, history, None, suggested, tolerance)
+            token = suggested if kept else self._sampler.replace(logits, position, history)
+            return replace(self._free(token, logits), kept=token == suggested)
+        if self._forced or matcher.only(remaining) is not None:
+            # The constraint leaves nothing to be tolerant of.
+            drawn = self.draw(logits, position, history, remaining)
+            return replace(drawn, kept=drawn.token == suggested)
+        mask = matcher.mask(remaining)
+        kept = self._sampler.tolerates(logits, history, mask, suggested, tolerance)
+        wanted = suggested if kept else self._sampler.replace(logits, position, history, mask)
+        drawn = self._constrained(matcher, wanted, remaining, logits)
+        return replace(drawn, kept=drawn.token == suggested)
+
+    def _free(self, token: int, logits: Logits | None) -> Drawn:
+        return Drawn(token, self._logprob(logits, token) if self._logprobs else None)
+
+    def _constrained(self, matcher: Matcher, wanted: int, remaining: int, logits: Logits | None) -> Drawn:
         token = matcher.accept(wanted, remaining)
         if token != wanted or not self._forced:
             # Forced tokens are taken as they were when the run began: a token is the same whoever asks when.

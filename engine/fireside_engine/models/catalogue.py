@@ -28,7 +28,7 @@ from fireside_engine.models.catalogue_schema import (
     catalogue_path,
     load_catalogue,
 )
-from fireside_engine.models.configuration import CacheSettings, ModelSettings, load_configuration
+from fireside_engine.models.configuration import CacheSettings, Configuration, ModelSettings, load_configuration
 from fireside_engine.models.describe import Describer
 from fireside_engine.models.discovery import stat_model
 from fireside_engine.models.gguf import quick_check
@@ -165,6 +165,27 @@ class Catalogue:
     def cache_settings(self) -> CacheSettings:
         """What config.toml says of KV on disk. Raises InvalidRequest when the file is malformed."""
         return load_configuration(self._config_file).cache
+
+    def configuration(self) -> Configuration:
+        """All of config.toml. Raises InvalidRequest when the file is malformed."""
+        return load_configuration(self._config_file)
+
+    def pairs(self) -> Iterator[tuple[Entry, Entry]]:
+        """Small and large models that are here and belong together, by models.toml, the preferred large one first; then
+        any that could draft for another."""
+        inventory = self._inventory()
+        rows = [row for row in inventory.by_preference() if not self._describer.describe(row.file).error]
+        for row in rows:
+            known = self._toml.models.get(row.known_as)
+            for name in filter(None, (known.small, known.draft) if known else ()):
+                for small in inventory.files_of(name):
+                    if not self._describer.describe(small.file).error:
+                        yield self._entry(small), self._entry(row)
+        entries = {row.file.path: self._entry(row) for row in rows}
+        for row in rows:
+            path = self.draft_for(entries[row.file.path])
+            if path is not None and path in entries:
+                yield entries[path], entries[row.file.path]
 
     def draft_for(self, entry: Entry) -> Path | None:
         """The file of a model that may draft for this one: the one that models.toml names, else the largest that has

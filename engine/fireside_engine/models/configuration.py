@@ -45,6 +45,59 @@ class CacheSettings(_Table):
     )
 
 
+class RuleSettings(_Table):
+    """Which tier always answers prompts that meet every condition that is set."""
+
+    tier: str = Field(description="A tier's name, or small or large.")
+    kind: str = Field(
+        default="", description="A kind of prompt: code, extraction, rewriting, classification, arithmetic or open."
+    )
+    contains: str = Field(default="", description="Words that the last message has.")
+    longer_than: int = Field(default=0, ge=0, description="Characters of the whole prompt.")
+    tools: bool | None = Field(default=None, description="Whether the request brings tools.")
+
+
+class AutoSettings(_Table):
+    """The model name `auto`: several models that answer as one."""
+
+    roster: list[str] = Field(
+        default_factory=list,
+        max_length=8,
+        description="Its models, cheapest first, and names of `remotes`; none: the first pair that models.toml knows.",
+    )
+    mode: Literal["exact", "balanced", "fast"] = Field(default="balanced", description="How much may stay small.")
+    threshold: float | None = Field(
+        default=None, ge=0, le=1, description="Doubt above which an answer is escalated; otherwise by proof."
+    )
+    tolerance: float | None = Field(
+        default=None, ge=0, le=1, description="What the large model lets pass; otherwise by proof."
+    )
+    escalate: Literal["verify", "regenerate"] = Field(
+        default="verify", description="What becomes of a doubtful answer: it is read and continued, or written anew."
+    )
+    rules: list[RuleSettings] = Field(default_factory=list, max_length=64, description="What you want always.")
+    shadow: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of small answers that the large model gives too, in idle time. Keeps those prompts on disk.",
+    )
+
+
+class RemoteSettings(_Table):
+    """An engine elsewhere that speaks OpenAI's API. Used only where `auto.roster` names it."""
+
+    url: str = Field(pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$", description="Its base URL, e.g. http://host:8000/v1.")
+    model: str = Field(default="", description="The model to ask it for.")
+    key_env: str = Field(
+        default="", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$|^$", description="The environment variable that has its key."
+    )
+    timeout: float = Field(default=120.0, gt=0, le=3600, description="Seconds without a word after which it is gone.")
+    on_failure: Literal["local", "fail"] = Field(
+        default="local", description="When it fails: a local model answers, or the request fails."
+    )
+
+
 class Configuration(_Table):
     """The whole file."""
 
@@ -54,6 +107,10 @@ class Configuration(_Table):
     )
     deterministic: bool = Field(default=False, description="The same for every model that does not say otherwise.")
     cache: CacheSettings = Field(default_factory=CacheSettings, description="KV on disk.")
+    auto: AutoSettings = Field(default_factory=AutoSettings, description="Several models that answer as one.")
+    remotes: dict[str, RemoteSettings] = Field(
+        default_factory=dict, description="Engines elsewhere that `auto.roster` may name."
+    )
     models: dict[str, ModelSettings] = Field(default_factory=dict, description="Settings of models, by name.")
 
     def settings_of(self, spellings: Iterable[str]) -> ModelSettings:

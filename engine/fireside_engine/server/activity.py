@@ -18,11 +18,13 @@ class Activity:
         self._last = clock()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._busy = asyncio.Event()
         self.in_flight = 0
 
     def begin(self) -> None:
         self.in_flight += 1
         self._idle.clear()
+        self._busy.set()
 
     def end(self, *, counts: bool = True) -> None:
         self.in_flight -= 1
@@ -30,10 +32,15 @@ class Activity:
             self._last = self._clock()
         if self.in_flight == 0:
             self._idle.set()
+            self._busy.clear()
 
     def idle_for(self) -> float:
         """Seconds since the last work ended; 0 while there is some."""
         return 0.0 if self.in_flight else self._clock() - self._last
+
+    async def busy(self) -> None:
+        """Return as soon as something is in flight."""
+        await self._busy.wait()
 
     async def quiet(self) -> None:
         """Return as soon as nothing is in flight."""

@@ -15,7 +15,7 @@ from typing import Any
 from fireside_engine import errors
 from fireside_engine.core.request import ChatPrompt, Constraint, Message, Request, SamplingParams
 from fireside_engine.server.anthropic_schema import MessagesBody, Turn
-from fireside_engine.server.call import Call
+from fireside_engine.server.call import Call, RouteWish
 from fireside_engine.server.openai_request import drawn_seed
 from fireside_engine.server.openai_schema import parse
 from fireside_engine.server.tools import Definition, forced, functions, schemas_of
@@ -61,6 +61,7 @@ def messages_call(body: bytes) -> MessagesCall:
         stream=bool(wanted.stream),
         deterministic=extension.deterministic if extension else None,
         draft=extension.draft if extension else None,
+        route=extension.route_wish if extension else RouteWish(),
         tools=schemas_of(prompt.tools),
         parallel=choice.get("disable_parallel_tool_use") is not True,
         stops=stops,

@@ -20,6 +20,7 @@ from fireside_engine.server.fitting import Fitting
 from fireside_engine.server.manage import Management
 from fireside_engine.server.model_list import ModelList
 from fireside_engine.server.removing import Removing
+from fireside_engine.server.routing.endpoints import Routing
 from fireside_engine.server.security import Access, Gate
 from fireside_engine.server.workshop import Workshop
 
@@ -31,6 +32,7 @@ def create_app(engine: Engine, access: Access, stop: Callable[[], None]) -> Star
     workshop = Workshop(engine)
     management = Management(engine, access.token, stop)
     cache = Cache(engine)
+    routing = Routing(engine)
     app = Starlette(
         routes=[
             Route("/", root),
@@ -49,6 +51,13 @@ def create_app(engine: Engine, access: Access, stop: Callable[[], None]) -> Star
             Route("/fireside/show", fitting.show, methods=["POST"]),
             Route("/fireside/machine", fitting.machine),
             Route("/fireside/stop", management.stop, methods=["POST"]),
+            Route("/fireside/routing", routing.show),
+            Route("/fireside/routing/proof", routing.put_proof, methods=["PUT"]),
+            Route("/fireside/routing/proof", routing.forget_proof, methods=["DELETE"]),
+            Route("/fireside/routing/why", routing.why),
+            Route("/fireside/routing/stats", routing.stats),
+            Route("/fireside/routing/trace", routing.forget_trace, methods=["DELETE"]),
+            Route("/fireside/routing/shadows", routing.shadows),
             Route("/fireside/cache", cache.show),
             Route("/fireside/cache/clear", cache.clear, methods=["POST"]),
             Route("/fireside/cache/forget", cache.forget, methods=["POST"]),

@@ -9,10 +9,23 @@ from typing import Any, Protocol
 from fireside_engine import errors
 from fireside_engine.core.answers.parts import Part
 from fireside_engine.core.request import Request
+from fireside_engine.core.routing.roster import Escalation, Mode
 from fireside_engine.server.inbox import Item
 from fireside_engine.server.transcript import Transcript
 
 Header = tuple[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteWish:
+    """How a request wants to be routed, where its model is `auto`; what is not said is left to the settings."""
+
+    mode: Mode | None = None
+    tolerance: float | None = None
+    tier: str = ""
+    """This tier and no other."""
+    threshold: float | None = None
+    escalate: Escalation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +44,7 @@ class Call:
     draft: str | None = None
     """The model that drafts for it; None leaves it to the settings."""
     keep_alive: float | None = None
+    route: RouteWish = field(default_factory=RouteWish)
     tools: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Name of a tool to the schema of its arguments; without any, calls are words like others."""
     thinks: bool = True

@@ -12,10 +12,14 @@ from fireside_engine.core.owner import Owner
 from fireside_engine.core.request import Request
 from fireside_engine.models.catalogue import Catalogue, Entry
 from fireside_engine.server.activity import Activity
-from fireside_engine.server.generation import Generation
-from fireside_engine.server.naming import Names
+from fireside_engine.server.call import Call
+from fireside_engine.server.generation import Answering, Generation
+from fireside_engine.server.naming import Names, Route
 from fireside_engine.server.quarantine import Quarantine, shape_of
 from fireside_engine.server.resident import Resident
+from fireside_engine.server.routing.routed import RoutedGeneration
+from fireside_engine.server.routing.router import Router
+from fireside_engine.server.routing.shadow import Shadows
 from fireside_engine.server.settings import Settings
 from fireside_engine.server.supervisor import Supervisor
 from fireside_engine.server.totals import Totals
@@ -36,7 +40,9 @@ class Engine:
         self.stopping = False
         """The engine is asked to leave: what runs may end, nothing new begins."""
         self._started = time.monotonic()
-        self._live: set[Generation] = set()
+        self._live: set[Answering] = set()
+        self.router = Router(self)
+        self.shadows = Shadows(self, self.router.trace)
 
     @property
     def uptime_s(self) -> float:
@@ -103,6 +109,30 @@ class Engine:
         resident = self.resident(entry, deterministic=deterministic, draft=draft)
         requests = [replace(request, tenant=tenant, client=client) for request in requests]
         return Generation(resident, requests, client, keep_alive=keep_alive, settings=self.settings, live=self._live)
+
+    def answer(self, route: Route, call: Call, tenant: str, client: str) -> Answering:
+        """What a call asks of a name, of one model or of several. To be entered with `async with`. Raises as
+        `generate`."""
+        if route.auto is not None:
+            if self.stopping:
+                raise errors.ShuttingDown("The engine is stopping.", hint="Try again in a moment.", retry_after=1)
+            return RoutedGeneration(self.router, route.auto, call, tenant, client)
+        return self.generate(
+            route.entry,
+            call.requests,
+            tenant=tenant,
+            client=client,
+            deterministic=call.deterministic,
+            draft=call.draft,
+            keep_alive=call.keep_alive,
+        )
+
+    def live(self, generation: Answering) -> None:
+        """It runs, and is ended with the engine."""
+        self._live.add(generation)
+
+    def gone(self, generation: Answering) -> None:
+        self._live.discard(generation)
 
     def forget(self, owner: Owner | None, *, drop: bool) -> None:
         """KV was deleted from disk: tell the loaded models. `drop`: what they have of it in memory goes too."""

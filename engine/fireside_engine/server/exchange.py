@@ -21,7 +21,7 @@ from fireside_engine.server.disconnect import ClientGone, while_connected
 from fireside_engine.server.early_end import EarlyEnd
 from fireside_engine.server.engine import Engine
 from fireside_engine.server.fill_models import explained
-from fireside_engine.server.generation import Generation
+from fireside_engine.server.generation import Answering
 from fireside_engine.server.inbox import Item
 from fireside_engine.server.meter import Meter
 from fireside_engine.server.naming import Route
@@ -74,21 +74,15 @@ class Exchange:
                 raise await explained(self._engine, error, self._route.entry.name) from None
             raise
         finally:
-            self._engine.totals.add(self._voice.transcript.ends)
+            transcript = self._voice.transcript
+            self._engine.totals.add(transcript.ends)
+            self._engine.router.answered(self._call, self._route, transcript.ends, transcript.load_ms)
             took = time.monotonic() - self._began
             name = self._route.entry.name
             log.info("%s %s: %s after %.2f s, %s", self._call.id, name, self._outcome, took, self._meter)
 
-    def _generate(self) -> Generation:
-        return self._engine.generate(
-            self._route.entry,
-            self._call.requests,
-            tenant=self._tenant,
-            client=self._client,
-            deterministic=self._call.deterministic,
-            draft=self._call.draft,
-            keep_alive=self._call.keep_alive,
-        )
+    def _generate(self) -> Answering:
+        return self._engine.answer(self._route, self._call, self._tenant, self._client)
 
     def _suspect(self, error: errors.FiresideError) -> None:
         """A process died that answered this: was it because of it?"""
@@ -131,7 +125,7 @@ class Exchange:
             await stream.write(self._voice.fail(error))
         await stream.end()
 
-    async def _write(self, stream: sse.EventStream, generation: Generation, items: list[Item]) -> None:
+    async def _write(self, stream: sse.EventStream, generation: Answering, items: list[Item]) -> None:
         """What came while the client was busy leaves in one write. Raises the error among it, after what came first."""
         rendered = bytearray()
         try:
@@ -141,7 +135,7 @@ class Exchange:
         finally:
             await stream.write(bytes(rendered))
 
-    async def _first(self, generation: Generation) -> list[Item]:
+    async def _first(self, generation: Answering) -> list[Item]:
         """What the worker says first, or nothing when that takes its time. Raises what went wrong."""
         try:
             async with asyncio.timeout(self._engine.settings.header_wait):
@@ -156,7 +150,7 @@ class Exchange:
             return []
 
     @staticmethod
-    async def _more(generation: Generation, wait: float) -> list[Item]:
+    async def _more(generation: Answering, wait: float) -> list[Item]:
         """Everything that happened by the time something has, or nothing."""
         try:
             async with asyncio.timeout(wait):
@@ -169,10 +163,10 @@ class Exchange:
 
     # --- both
 
-    def _passed(self, generation: Generation, item: Item) -> list[Item]:
+    def _passed(self, generation: Answering, item: Item) -> list[Item]:
         return [item] if self._early is None else self._early.passed(item, generation.cancel)
 
-    def _heed(self, generation: Generation, item: Item) -> list[Part]:
+    def _heed(self, generation: Answering, item: Item) -> list[Part]:
         """Keep account of what happens. Raises when it is the end."""
         self._meter.see(item)
         self._was_loaded = generation.info is not None

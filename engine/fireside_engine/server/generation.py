@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from fireside_engine import errors
 from fireside_engine.core.events import Event, Failed, Finished
@@ -25,6 +25,22 @@ from fireside_engine.worker.protocol import ModelInfo
 log = logging.getLogger(__name__)
 
 
+class Answering(Protocol):
+    """What hands out the events of one call: a generation of one model, or of several that answer as one."""
+
+    load_ms: float
+    info: ModelInfo | None
+
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+    async def get(self) -> Item: ...
+    def take(self) -> Item | None: ...
+    def cancel(self, request_id: str) -> None: ...
+    def abort(self, error: errors.FiresideError) -> None: ...
+
+
 class Generation:
     """An async context manager; inside, `get` and `take` hand out what happens."""
 
@@ -36,7 +52,7 @@ class Generation:
         *,
         keep_alive: float | None,
         settings: Settings,
-        live: set[Generation],
+        live: set[Answering],
     ) -> None:
         self.resident = resident
         self.load_ms = 0.0

@@ -68,7 +68,9 @@ class EngineServer(uvicorn.Server):
             await self.serve(self._sockets)
         finally:
             # However it ends, no process of a model stays behind.
+            self.engine.shadows.close()
             await self.engine.supervisor.close(now=self._hurry.is_set())
+            await asyncio.to_thread(self.engine.router.trace.close)
             _remove_record()
             log.info("the engine left")
 

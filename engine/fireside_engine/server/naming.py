@@ -6,12 +6,13 @@ Names come from strangers: they are looked up, never read as paths.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fireside_engine import errors
 from fireside_engine.models.catalogue import Catalogue, Entry
 from fireside_engine.models.names import key
+from fireside_engine.server.routing.rosters import AUTO, Resolved, is_auto, resolve
 from fireside_engine.server.supervisor import Supervisor
 
 _LONGEST = 256
@@ -23,6 +24,8 @@ class Route:
 
     entry: Entry
     reason: str
+    auto: Resolved | None = None
+    """Several models answer as one; `entry` is then the most capable of this machine, under their common name."""
 
 
 class Names:
@@ -53,6 +56,8 @@ class Names:
         """Raises ModelNotFound, or NotAModel when its file is broken."""
         if len(name) > _LONGEST or not name.isprintable():
             raise errors.ModelNotFound("No model has a name like that.", hint="`GET /v1/models` lists the models.")
+        if is_auto(name):
+            return await asyncio.to_thread(self._auto, name)
         if name.strip().lower().removesuffix(":latest") not in ("", "default"):
             return Route(await asyncio.to_thread(self._resolve, name), "The request named this model.")
         if (latest := self._supervisor.latest()) is not None:
@@ -61,6 +66,18 @@ class Names:
                     return Route(entry, "The request named no model, and this one was loaded last.")
         entry = await asyncio.to_thread(self._catalogue.default)
         return Route(entry, "The request named no model, and this is the default.")
+
+    async def auto(self) -> Resolved:
+        """The models that answer as `auto`. Raises ModelNotFound, InvalidRequest."""
+        return await asyncio.to_thread(resolve, self._catalogue)
+
+    def _auto(self, name: str) -> Route:
+        """A model that is called so comes first."""
+        own = next((entry for entry in self._catalogue.list() if key(entry.name) == AUTO), None)
+        if own is not None:
+            return Route(self._resolve(name), "The request named this model.")
+        found = resolve(self._catalogue)
+        return Route(replace(found.front, name=AUTO), "The request left the choice of the model to the engine.", found)
 
     async def register(self, path: str) -> Entry:
         """Raises NotAModel or ModelNotFound."""

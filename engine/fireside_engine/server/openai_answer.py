@@ -138,9 +138,10 @@ class Answer:
 
     def _extension(self, ends: Sequence[Finished]) -> dict[str, Any]:
         request = self._call.requests[self.transcript.index(ends[0].request_id)]
+        chosen = ends[0].timings.route or {}
         return {
-            "route": self._model,
-            "reason": self._reason,
+            "route": chosen.get("tier", self._model),
+            "reason": chosen.get("reason", self._reason),
             "exact": all(end.exact for end in ends),
             "seed": request.sampling.seed,
             "queue_ms": round(max(end.timings.queue_ms for end in ends), 3),
@@ -182,6 +183,10 @@ def timings_body(timings: Timings) -> dict[str, Any]:
         "draft_n_accepted": timings.draft_n_accepted,
         "draft_ms_won": round(timings.draft_ms_won, 3),
         "draft_sources": sources_body(timings.draft_sources),
+        **(
+            {"kept_n": timings.kept_n, "deferred_n": timings.deferred_n} if timings.kept_n or timings.deferred_n else {}
+        ),
+        **({"route": timings.route} if timings.route is not None else {}),
     }
 
 

@@ -19,7 +19,7 @@ from fireside_engine.core.request import FillPrompt, Prompt, Request, TextPrompt
 from fireside_engine.models.catalogue import Entry
 from fireside_engine.server import sse
 from fireside_engine.server.asking import ask
-from fireside_engine.server.call import Call
+from fireside_engine.server.call import Call, RouteWish
 from fireside_engine.server.engine import Engine
 from fireside_engine.server.exchange import Exchange
 from fireside_engine.server.inbox import Item
@@ -77,6 +77,7 @@ def completion_call(body: bytes) -> CompletionCall:
         stream=bool(wanted.stream),
         return_progress=bool(wanted.return_progress),
         deterministic=wanted.fireside.deterministic if wanted.fireside else None,
+        route=wanted.fireside.route_wish if wanted.fireside else RouteWish(),
         keep_alive=wanted.keep_alive,
         n=n,
         echo=bool(wanted.echo),

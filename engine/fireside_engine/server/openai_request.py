@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 from fireside_engine import errors
 from fireside_engine.core.request import ChatPrompt, Constraint, Message, Request, Role, SamplingParams
-from fireside_engine.server.call import Call
+from fireside_engine.server.call import Call, RouteWish
 from fireside_engine.server.openai_schema import ChatBody, ChatMessage, GenerationBody, ToolCall, parse
 from fireside_engine.server.tools import Definition, forced, functions, schemas_of
 
@@ -57,6 +57,7 @@ def chat_call(body: bytes) -> ChatCall:
         timings_per_token=bool(chat.timings_per_token),
         deterministic=extension.deterministic if extension else None,
         draft=extension.draft if extension else None,
+        route=extension.route_wish if extension else RouteWish(),
         keep_alive=chat.keep_alive,
         tools=schemas_of(_tools(chat)),
         thinks=chat.reasoning_format != "none",

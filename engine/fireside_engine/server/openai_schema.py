@@ -13,6 +13,7 @@ import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, field_validator
 
 from fireside_engine import errors
+from fireside_engine.server.call import RouteWish
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -89,6 +90,16 @@ class ResponseFormat(_Tolerant):
     """llama-server takes a schema beside `json_object`."""
 
 
+class RouteBody(_Tolerant):
+    """How `auto` is to answer."""
+
+    mode: Literal["exact", "balanced", "fast"] | None = None
+    tolerance: Annotated[_Float, Field(ge=0, le=1)] | None = None
+    tier: Annotated[str, Field(max_length=256)] | None = None
+    threshold: Annotated[_Float, Field(ge=0, le=1)] | None = None
+    escalate: Literal["verify", "regenerate"] | None = None
+
+
 class Extension(_Tolerant):
     """The `fireside` member: what no dialect has."""
 
@@ -105,6 +116,13 @@ class Extension(_Tolerant):
     """The model that drafts: a name, "auto" or "off". Another one than before loads the model again."""
     save: StrictBool | None = None
     """False keeps this prompt and its answer out of the KV cache on disk."""
+    route: RouteBody | None = None
+    """For the model `auto`."""
+
+    @property
+    def route_wish(self) -> RouteWish:
+        found = self.route or RouteBody()
+        return RouteWish(found.mode, found.tolerance, found.tier or "", found.threshold, found.escalate)
 
 
 class GenerationBody(_Tolerant):

@@ -10,7 +10,7 @@ from typing import Any
 
 from fireside_engine import errors
 from fireside_engine.core.request import ChatPrompt, Constraint, Message, Request, SamplingParams
-from fireside_engine.server.call import Call
+from fireside_engine.server.call import Call, RouteWish
 from fireside_engine.server.openai_request import drawn_seed, json_schema
 from fireside_engine.server.responses_schema import ResponsesBody
 from fireside_engine.server.tools import Definition, forced, functions, schemas_of
@@ -54,6 +54,7 @@ def responses_call(body: ResponsesBody, before: tuple[Message, ...]) -> Response
         stream=bool(body.stream),
         deterministic=extension.deterministic if extension else None,
         draft=extension.draft if extension else None,
+        route=extension.route_wish if extension else RouteWish(),
         tools=schemas_of(tools),
         parallel=body.parallel_tool_calls is not False,
         body=body,

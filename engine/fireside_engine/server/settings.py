@@ -69,6 +69,9 @@ class Settings:
     step_downs: int = 2
     """How often a load whose allocation failed is tried again with less."""
 
+    shadow_idle: float = 20.0
+    """After so long without work, shadows of routed answers are computed."""
+
     body_limit: int = 32 * MIB
     bodies_limit: int = 256 * MIB
     """Bodies of all requests that are here."""

@@ -177,5 +177,8 @@ def together(ends: Sequence[Finished]) -> Timings:
         draft_n_accepted=sum(end.timings.draft_n_accepted for end in ends),
         draft_ms_won=sum(end.timings.draft_ms_won for end in ends),
         draft_sources=tuple(source for end in ends for source in end.timings.draft_sources),
+        kept_n=sum(end.timings.kept_n for end in ends),
+        deferred_n=sum(end.timings.deferred_n for end in ends),
+        route=first.route,
         queue_ms=max(end.timings.queue_ms for end in ends),
     )

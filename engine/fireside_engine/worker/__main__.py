@@ -37,6 +37,7 @@ from fireside_engine.worker.protocol import (
 from fireside_engine.worker.questions import Ask
 
 if TYPE_CHECKING:
+    from fireside_engine.core.step import Tokens
     from fireside_engine.worker.desk import Desk
     from fireside_engine.worker.driver import Driver
     from fireside_engine.worker.loading import Stage
@@ -114,12 +115,18 @@ def _serve(command: Load, commands: BinaryIO, write: Callable[[Reply], None]) ->
         ready = load(Path(command.path), command.options, report, Path(command.draft) if command.draft else None)
         keeper = ready.keeper
         runner = LlamaRunner(ready.context, ready.state, keeper.keep if keeper is not None else None, ready.drafter)
-        driver = Driver(Scheduler(ready.rules, ready.speculator), runner, ready.preparer.prepare, outbox, keeper)
+        scheduler = Scheduler(ready.rules, ready.speculator)
+        driver = Driver(scheduler, runner, ready.preparer.prepare, outbox, keeper)
     except FiresideError as error:
         return _give_up(write, error)
     except Exception as error:
         log.exception("the model could not be loaded")
         return _give_up(write, typed(error, "The model could not be loaded"))
+
+    def known(scope: bytes, tokens: Tokens) -> tuple[int, int]:
+        return scheduler.held(scope, tokens), keeper.known(scope, tokens) if keeper is not None else 0
+
+    ready.desk.look_with(known)
     outbox.send(Loaded(ready.info))
     threading.Thread(
         target=_listen, args=(commands, driver, ready.desk, outbox.send), name="inbox", daemon=True

@@ -6,13 +6,26 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from fireside_engine.core.owner import scope_of
+from fireside_engine.core.step import Tokens
 from fireside_engine.core.template_text import plain_text
 from fireside_engine.errors import FiresideError, InvalidRequest
 from fireside_engine.llama.tokenizer import Tokenizer
 from fireside_engine.worker.pools import started_pool, typed
 from fireside_engine.worker.prepare import Preparer
 from fireside_engine.worker.protocol import Reply
-from fireside_engine.worker.questions import Ask, Count, Describe, Detokenize, Embed, Question, Render, Tokenize, Told
+from fireside_engine.worker.questions import (
+    Ask,
+    Count,
+    Describe,
+    Detokenize,
+    Embed,
+    Held,
+    Question,
+    Render,
+    Tokenize,
+    Told,
+)
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +35,11 @@ class Desk:
         self._tokenizer = tokenizer
         self._preparer = preparer
         self._pool = started_pool(2, "desk")
+        self._known: Callable[[bytes, Tokens], tuple[int, int]] = lambda _scope, _tokens: (0, 0)
+
+    def look_with(self, known: Callable[[bytes, Tokens], tuple[int, int]]) -> None:
+        """How many of the first tokens of a prompt are in KV in memory, and on disk; by scope."""
+        self._known = known
 
     def ask(self, ask: Ask, send: Callable[[Reply], None]) -> None:
         """`send` gets the answer, from another thread."""
@@ -63,6 +81,10 @@ class Desk:
                 return {"text": plain_text(self._preparer.render(prompt))}
             case Count(prompt):
                 return {"n": len(self._preparer.tokens(prompt))}
+            case Held(prompt, tenant):
+                tokens = self._preparer.tokens(prompt)
+                ram, disk = self._known(scope_of(tenant), tokens)
+                return {"n": len(tokens), "ram": ram, "disk": max(0, disk - ram)}
             case Embed():
                 raise InvalidRequest("This model is loaded for answers, not for embeddings.")
 

@@ -103,6 +103,14 @@ class Keeper:
             handle=found,
         )
 
+    def known(self, scope: bytes, tokens: Tokens) -> int:
+        """How many of the first tokens have KV on disk."""
+        root = self._root(scope)
+        found = _answer(self._reader.find(root, tokens, states_alone=not self._has_rows)) if root is not None else None
+        if found is None:
+            return 0
+        return found.n if self._has_rows else max((state.position for state in found.states), default=0)
+
     def fetch(self, fetch: Fetch, done: Callable[[Any | None, int], None]) -> None:
         found: Found = fetch.offer.handle
         pieces = sum(piece.start < fetch.n for piece in found.pieces)

@@ -90,7 +90,9 @@ class Preparer:
             encoded = Encoded(self._filled(request.prompt, request.max_tokens), None)
         else:
             encoded = Encoded(self.tokens(request.prompt), None)
-        prompt = encoded.tokens
+        prompt, tail = encoded.tokens, encoded.tail
+        if request.begun:
+            prompt, tail = np.concatenate((prompt, self._tokenizer.encode(request.begun, False))), None
         self._check_length(prompt)
         limit = self._limit(request, len(prompt))
         matcher = None
@@ -118,13 +120,24 @@ class Preparer:
             scope=scope,
             client=request.client,
             owner=Owner(request.tenant, request.conversation) if request.save else None,
-            tail=encoded.tail,
+            tail=tail,
             speculate=request.speculate,
+            given=self._given(request),
+            tolerance=request.tolerance,
             report=request.report,
             greedy=request.sampling.temperature <= 0.0,
             logprobs=request.sampling.logprobs is not None,
             constrained=matcher is not None,
         )
+
+    def _given(self, request: Request) -> Tokens | None:
+        """The answer to verify, with the token that ended it."""
+        if not request.proposed and not request.proposed_ended:
+            return None
+        tokens = self._tokenizer.encode(request.proposed, False)
+        if request.proposed_ended and self._tokenizer.eos in self._tokenizer.eog:
+            tokens = np.append(tokens, np.int32(self._tokenizer.eos))
+        return tokens
 
     def _marked_piece(self, token: int) -> bytes:
         """As the tokenizer's, but marks of thinking and calls are seen even where they are control tokens."""

@@ -50,6 +50,16 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """Answered with `n`, the tokens of a prompt, and how many of its first are in KV: `ram` in slots, `disk` of those
+    beyond them. Looked at beside decoding, so it may be old by the time it is read."""
+
+    prompt: Prompt
+    tenant: str = ""
+    kind: Literal["held"] = "held"
+
+
+@dataclass(frozen=True, slots=True)
 class Embed:
     """Of a model loaded for embeddings. Answered with `vectors`, float32 in little-endian base64, each of length 1, and
     `counts` of their tokens."""
@@ -58,7 +68,7 @@ class Embed:
     kind: Literal["embed"] = "embed"
 
 
-Question = Describe | Tokenize | Detokenize | Render | Count | Embed
+Question = Describe | Tokenize | Detokenize | Render | Count | Held | Embed
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from types import ModuleType
 from typing import Final
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from fireside_engine.core.request import SamplingParams
 from fireside_engine.core.sampling import params as _params
-from fireside_engine.core.sampling import reference
+from fireside_engine.core.sampling import reference, tolerance
 from fireside_engine.core.sampling.params import NothingAllowed, SamplingError, UnusableLogits
 from fireside_engine.errors import InternalError
 
@@ -32,6 +33,8 @@ class Sampler:
 
     def __init__(self, params: SamplingParams, n_vocab: int, banned: Sequence[int] = ()) -> None:
         self._rules = _params.rules(params, n_vocab, banned)
+        other = replace(params, seed=params.seed ^ tolerance.DEFERRAL)
+        self._replacing = _params.rules(other, n_vocab, banned)
         self._n_vocab = n_vocab
         self._n_alternatives = min(params.logprobs or 0, n_vocab)
 
@@ -49,16 +52,49 @@ class Sampler:
         only read.
         Raises UnusableLogits and NothingAllowed.
         """
+        return self._draw(self._rules, logits, position, history, mask)
+
+    def replace(
+        self,
+        logits: NDArray[np.float32],
+        position: int,
+        history: NDArray[np.int32],
+        mask: NDArray[np.uint32] | None = None,
+    ) -> int:
+        """As `draw`, with noise of its own: for a token that takes the place of another model's."""
+        return self._draw(self._replacing, logits, position, history, mask)
+
+    def tolerates(
+        self,
+        logits: NDArray[np.float32],
+        history: NDArray[np.int32],
+        mask: NDArray[np.uint32] | None,
+        token: int,
+        limit: float,
+    ) -> bool:
+        """Whether another model's token is good enough here, by core.sampling.tolerance. limit: above 0, at most 1."""
+        self._check(logits)
+        words = None if mask is None else mask.view(np.uint32)
+        return tolerance.tolerates(self._rules, logits, history, words, token, limit)
+
+    def _draw(
+        self,
+        rules: _params.Rules,
+        logits: NDArray[np.float32],
+        position: int,
+        history: NDArray[np.int32],
+        mask: NDArray[np.uint32] | None,
+    ) -> int:
         self._check(logits)
         if history.dtype != np.int32 or not history.flags.c_contiguous:
             raise ValueError(f"Expected the history as contiguous int32, got {history.dtype}.")
         words = _NO_MASK if mask is None else mask.view(np.uint32)
         kernels = _kernels
         if kernels is None:
-            token = reference.draw(self._rules, logits, position, history, None if mask is None else words)
+            token = reference.draw(rules, logits, position, history, None if mask is None else words)
         else:
             work, counts = _scratch.sized(self._n_vocab)
-            token = kernels.draw(logits, position, history, words, mask is not None, work, counts, self._rules)
+            token = kernels.draw(logits, position, history, words, mask is not None, work, counts, rules)
         if token < 0:
             raise _error(token)
         return token

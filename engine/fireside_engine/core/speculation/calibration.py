@@ -24,6 +24,10 @@ class Source(StrEnum):
     """What the constraint forces, and how its skeleton is usually spaced."""
     MODEL = "model"
     """The draft model."""
+    CASCADE = "cascade"
+    """The draft model, where the request is tolerant."""
+    GIVEN = "given"
+    """An answer that a smaller model gave to the same prompt."""
 
 
 _LENGTHS = (0.25, 0.4, 0.55, 0.7, 0.85, 0.93)
@@ -34,6 +38,8 @@ _FIRST: dict[Source, F64] = {
     Source.ANSWERS: np.outer(_LENGTHS, _VOTES).reshape(CELLS),
     Source.GRAMMAR: np.array([0.8, 0.9, 1.0]),
     Source.MODEL: np.array([0.2, 0.4, 0.6, 0.75, 0.85, 0.92, 0.97, 0.99]),
+    Source.CASCADE: np.array([0.4, 0.6, 0.75, 0.85, 0.92, 0.96, 0.98, 0.99]),
+    Source.GIVEN: np.array([0.9]),
 }
 GRAMMAR_LAST, GRAMMAR_INNER, GRAMMAR_FORCED = range(3)
 """Cells of grammar: the last token of a run may merge with what follows; forced tokens are certain."""

@@ -18,7 +18,7 @@ from fireside_engine.core.speculation.calibration import Calibration, Source
 from fireside_engine.core.speculation.choice import Choice, choose
 from fireside_engine.core.speculation.costs import Costs, Key
 from fireside_engine.core.speculation.drafting import ModelDrafting
-from fireside_engine.core.speculation.ledger import Ledger
+from fireside_engine.core.speculation.ledger import FREE, Ledger
 from fireside_engine.core.speculation.lookup import Index, Stores
 from fireside_engine.core.speculation.matching import MAX_DRAFT
 from fireside_engine.core.speculation.tracker import Draft, Tracker
@@ -57,6 +57,8 @@ class Plan:
     plain_rate: float = 1.0
     """Tokens of plain decoding in the time of a single step."""
     depth: int = 0
+    suggested: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """By slot, what a smaller model says of the first rows."""
 
 
 class Speculator:
@@ -96,7 +98,13 @@ class Speculator:
             request.tally,
             greedy=request.greedy,
             eog=request.eog,
+            given=request.given,
+            start=len(request.prompt),
+            tolerant=request.tolerance > 0.0,
         )
+        if request.given is not None and request.owner is not None:
+            # Where the answer leaves what was given, it may come back to it.
+            self.stores.of(request.scope).add(slot.tokens[: len(request.prompt)], request.given)
 
     def end(self, slot: Slot, request: Request) -> None:
         """The answer ended, whatever way: it may help the next one, unless nothing of it is to be kept."""
@@ -117,6 +125,7 @@ class Speculator:
         streams = min(width, len(running))
         plan = Plan(streams, 1, depth=depth, plain_rate=streams / self.costs.ratio(depth, streams, 1))
         drafts = [self._draft(slot) for slot in running]
+        plan.suggested = {slot.id: draft.suggested for slot, draft in zip(running, drafts, strict=True)}
         if not any(self._trackers.get(slot.id) for slot in running) or self.costs.step(depth) <= 0.0:
             return plan
         if not self.costs.is_fresh and not any(draft.certain for draft in drafts):
@@ -127,7 +136,9 @@ class Speculator:
             return self.costs.ratio(depth, n_streams, rows)
 
         hopes = [draft.hope(_room(slot)) for slot, draft in zip(running, drafts, strict=True)]
-        choice = choose(hopes, width, self.limits.most_rows, ratio, self.ledger, self._spent)
+        # Whoever gives an answer to be verified wants it read in few steps; after one refusal it is over.
+        ledger = FREE if all(draft.is_given for draft in drafts) else self.ledger
+        choice = choose(hopes, width, self.limits.most_rows, ratio, ledger, self._spent)
         proposal = self._propose(running, drafts, choice, depth)
         if proposal is not None:
             plan.proposal = proposal
@@ -152,7 +163,7 @@ class Speculator:
         tracker = self._trackers.get(slot.id)
         if self.model is None or len(running) > 1 or tracker is None or request is None:
             return None
-        if tracker.from_model is not None or request.constrained or drafts[0].certain:
+        if tracker.from_model is not None or request.constrained or drafts[0].certain or drafts[0].is_given:
             return None
         most = min(self.limits.most_rows, _room(slot))
         found = self.model.look(lambda rows: self.costs.ratio(depth, 1, rows), most)
@@ -232,7 +243,16 @@ def rows_of(slot: Slot, request: Request, plan: Plan) -> Chunk:
     if draft is not None and drafted:
         slot.tokens[first : first + drafted] = draft.tokens
         certain = 0 if request.logprobs else draft.certain
-    draw = Draw(request.drawer, slot.tokens[: first + drafted], request.remaining, drafted, certain)
+    suggested = plan.suggested.get(slot.id, ())[: drafted + 1] if request.tolerance > 0.0 else ()
+    draw = Draw(
+        request.drawer,
+        slot.tokens[: first + drafted],
+        request.remaining,
+        drafted,
+        certain,
+        suggested,
+        request.tolerance,
+    )
     return Chunk(slot.id, slot.n, slot.tokens[slot.n : last], draw)
 
 

@@ -10,6 +10,10 @@ class Tally:
     drafted: dict[str, int] = field(default_factory=dict)
     """By source."""
     accepted: dict[str, int] = field(default_factory=dict)
+    kept: int = 0
+    """Tokens of a smaller model that stayed: of a given answer, or under a tolerance."""
+    deferred: int = 0
+    """Of these, the ones that were replaced."""
     won_seconds: float = 0.0
     """Against plain decoding at the speed of the moment; negative where drafts lost."""
 

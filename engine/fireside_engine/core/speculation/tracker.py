@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from fireside_engine.core.speculation.calibration import (
     GRAMMAR_FORCED,
     GRAMMAR_INNER,
@@ -34,6 +36,19 @@ class Draft:
     """Source and cell of each, and whether its outcome is still to be learned from: lookups at the text's own end are
     judged at every token anyway."""
     certain: int = 0
+    after: list[int] = field(default_factory=list)
+    """What the same source says behind them, where computing it is of no use or has no room."""
+
+    @property
+    def is_given(self) -> bool:
+        """All of it comes from an answer that was given."""
+        return bool(self.origin) and self.origin[0][0] is Source.GIVEN
+
+    @property
+    def suggested(self) -> tuple[int, ...]:
+        """What a smaller model says, if it is from one."""
+        small = not self.origin or self.origin[0][0] in (Source.GIVEN, Source.CASCADE)
+        return (*self.tokens, *self.after) if small else ()
 
     def add(self, token: int, p: float, source: Source, cell: int, *, judge: bool = True) -> None:
         self.tokens.append(token)
@@ -41,7 +56,8 @@ class Draft:
         self.origin.append((source, cell, judge))
 
     def keep(self, length: int) -> None:
-        """Drop what is beyond."""
+        """Draft no more than so many."""
+        self.after[:0] = self.tokens[length:]
         del self.tokens[length:], self.p[length:], self.origin[length:]
         self.certain = min(self.certain, length)
 
@@ -67,7 +83,11 @@ class Tracker:
         greedy: bool,
         eog: Collection[int],
         lookup: bool = True,
+        given: I32 | None = None,
+        start: int = 0,
+        tolerant: bool = False,
     ) -> None:
+        """given: an answer that begins at position `start`. tolerant: what a smaller model says may decide."""
         self.tally = tally
         self.from_model: Draft | None = None
         """What the draft model proposed for the present position."""
@@ -83,6 +103,9 @@ class Tracker:
         self._seen: list[tuple[Source, Trace, int]] = []
         """The latest lookups: where, and how many tokens they drafted."""
         self._lookup = lookup
+        self._given = given if given is not None else np.empty(0, np.int32)
+        self._start, self._agreed = start, 0
+        self._by_model = Source.CASCADE if tolerant else Source.MODEL
 
     def propose(self, n: int, limit: int, forced: Sequence[int], likely: Sequence[int]) -> Draft:
         """Drafts after tokens[:n], at most `limit`. forced: what must follow; likely: what the grammar suggests.
@@ -91,6 +114,8 @@ class Tracker:
         """
         limit = max(0, min(limit, MAX_DRAFT))
         best = self._look(n)
+        if (draft := self._from_given(n, limit)) is not None:
+            return draft
         if self.from_model is not None and self.from_model.tokens:
             return self.from_model
         draft = Draft()
@@ -100,6 +125,20 @@ class Tracker:
                 self._take(draft, *best, limit, judge=False)
         elif len(draft.tokens) < ENOUGH and self._lookup:
             self._lengthen(draft, n, limit)
+        return draft
+
+    def _from_given(self, n: int, limit: int) -> Draft | None:
+        """What the given answer says next, while it was right so far."""
+        known, given = n - self._start, self._given
+        while self._agreed < min(known, len(given)) and self._tokens[self._start + self._agreed] == given[self._agreed]:
+            self._agreed += 1
+        if self._agreed < known or known >= len(given):
+            return None
+        draft = Draft()
+        p = min(SURE, float(self._calibration.table(Source.GIVEN, self._greedy)[0]))
+        for token in given[known : known + limit].tolist():
+            draft.add(token, p, Source.GIVEN, 0)
+        draft.after = given[known + limit : known + limit + 1].tolist()
         return draft
 
     def _look(self, n: int) -> tuple[Source, Trace, int] | None:
@@ -159,12 +198,13 @@ class Tracker:
     def propose_by_model(self, drafted: Sequence[tuple[int, float]]) -> None:
         """What the draft model says, with its own probabilities."""
         draft = Draft()
-        table = self._calibration.table(Source.MODEL, self._greedy)
+        table = self._calibration.table(self._by_model, self._greedy)
         for token, confidence in drafted:
             if token in self._eog:
+                draft.after = [token]
                 break
             cell = model_cell(confidence)
-            draft.add(token, min(SURE, float(table[cell])), Source.MODEL, cell)
+            draft.add(token, min(SURE, float(table[cell])), self._by_model, cell)
         self.from_model = draft
 
     def learn(self, n: int, drawn: Sequence[int], draft: Draft | None) -> None:

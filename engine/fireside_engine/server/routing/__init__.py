@@ -1,0 +1,1 @@
+"""`auto`: several models that answer as one."""
