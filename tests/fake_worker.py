@@ -24,7 +24,18 @@ from fireside_engine import errors
 from fireside_engine.core.events import Delta, Failed, Finished, FinishReason, Progress, Started, Timings, TokenLogprob
 from fireside_engine.core.request import ChatPrompt, FillPrompt, Prompt, Request, TextPrompt, TokensPrompt
 from fireside_engine.worker import protocol
-from fireside_engine.worker.questions import Ask, Count, Describe, Detokenize, Embed, Question, Render, Tokenize, Told
+from fireside_engine.worker.questions import (
+    Ask,
+    Count,
+    Describe,
+    Detokenize,
+    Embed,
+    Held,
+    Question,
+    Render,
+    Tokenize,
+    Told,
+)
 
 OUT = os.fdopen(os.dup(1), "wb", buffering=0)
 
@@ -75,6 +86,8 @@ def answered(question: Question) -> dict[str, Any]:
             return {"text": "".join(f"<{message.role}>{message.content}" for message in prompt.messages)}
         case Count(prompt):
             return {"n": len(spoken(prompt))}
+        case Held(prompt):
+            return {"n": len(spoken(prompt)), "ram": 0, "disk": 0}
         case Embed(inputs):
             vectors = [struct.pack("<4f", len(each), 3.0, 4.0, 0.0) for each in inputs]
             return {"vectors": [b64encode(each).decode() for each in vectors], "counts": [len(each) for each in inputs]}

@@ -37,6 +37,8 @@ COMMANDS = {
     "models": Command("models", "list the models that can be asked"),
     "pull": Command("pull", "fetch a model by name or from the hub, or register a file"),
     "cache": Command("cache", "show, verify or clear what is kept so that no token is computed twice"),
+    "why": Command("why", "tell which model answered, and why"),
+    "stats": Command("stats", "sum up what answers cost, and what was saved"),
     "bench": Command("bench", "measure what drafts gain on this machine, with your own prompts"),
     "warm": Command("warm", "load a model before it is asked"),
     "config": Command("config", "show and change what is set"),

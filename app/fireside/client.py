@@ -45,6 +45,10 @@ class EngineClient:
         """Raises EngineFailure; `timeout` limits each wait for the engine, in seconds."""
         return _only(self._exchange("POST", path, body or {}, timeout))
 
+    def delete(self, path: str, *, timeout: float | None = None) -> JsonObject:
+        """Raises EngineFailure; `timeout` limits each wait for the engine, in seconds."""
+        return _only(self._exchange("DELETE", path, None, timeout))
+
     def stream(self, path: str, body: JsonObject) -> Generator[JsonObject, None, None]:
         """The parsed events of a long work, as `chat` gives those of an answer; closing the iterator ends the work."""
         return self._exchange("POST", path, body, None)

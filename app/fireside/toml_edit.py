@@ -20,7 +20,7 @@ class NotEditableError(ValueError):
     """The file is written in a way that this module does not know."""
 
 
-def set_key(text: str, key: Sequence[str], value: str | bool | int | float | None) -> str:
+def set_key(text: str, key: Sequence[str], value: str | bool | int | float | list[str] | None) -> str:
     """`text` with the key set; None removes it. Raises NotEditableError, tomllib.TOMLDecodeError."""
     before = tomllib.loads(text)
     wanted = _changed(before, key, value)
@@ -121,6 +121,6 @@ def _name(name: str) -> str:
     return name if _BARE.fullmatch(name) else json.dumps(name, ensure_ascii=False)
 
 
-def _value(value: str | bool | int | float) -> str:
+def _value(value: str | bool | int | float | list[str]) -> str:
     # TOML's basic strings have JSON's escapes, but for DEL, which it wants escaped too.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

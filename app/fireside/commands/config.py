@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fireside import app_settings, toml_edit
-from fireside.arguments import Parser, did_you_mean, usage_error
+from fireside.arguments import Parser, did_you_mean, number, usage_error
 from fireside.exit_codes import ExitCode
 from fireside.terminal import Narrator, Output
 from fireside_engine import address
@@ -19,6 +20,10 @@ from fireside_engine import address
 ENGINE_KEYS = {"model": str, "other_stores": bool, "deterministic": bool}
 CACHE_KEYS = {"enabled": bool, "budget": str}
 """Of `cache.KEY`."""
+AUTO_KEYS = {"mode": str, "threshold": float, "tolerance": float, "escalate": str, "shadow": float, "roster": list}
+"""Of `auto.KEY`."""
+REMOTE_KEYS = {"url": str, "model": str, "key_env": str, "timeout": float, "on_failure": str}
+"""Of `remotes.NAME.KEY`."""
 MODEL_KEYS = {
     "deterministic": bool,
     "n_ctx": int,
@@ -41,6 +46,9 @@ fireside config edit [app]                   in $EDITOR: config.toml, or app.tom
 
 Keys of the engine: model, deterministic, other_stores, cache.enabled, cache.budget, and of single models
                     models.NAME.n_ctx, .n_slots, .n_threads, .kv_type, .deterministic, .draft, .cache
+                    auto.roster (names, with commas between them), .mode, .threshold, .tolerance, .escalate, .shadow,
+                    and of engines elsewhere that auto.roster names
+                    remotes.NAME.url, .model, .key_env, .timeout, .on_failure
 Keys of the app:    save, theme, vim, personas.NAME, keys.NAME"""
 
 
@@ -95,6 +103,10 @@ def _place(text: str) -> tuple[Path, list[str]]:
         key = text.split(".")
     if len(key) > 3 and key[0] == "models":
         key = ["models", ".".join(key[1:-1]), key[-1]]
+    if len(key) == 2 and key[0] == "auto" and key[1] in AUTO_KEYS:
+        return _engine_file(), key
+    if len(key) == 3 and key[0] == "remotes" and key[2] in REMOTE_KEYS:
+        return _engine_file(), key
     if len(key) > 2 and key[0] in APP_TABLES:
         key = [key[0], ".".join(key[1:])]
     if (len(key) == 1 and key[0] in APP_KEYS) or (len(key) == 2 and key[0] in APP_TABLES):
@@ -112,6 +124,8 @@ def _place(text: str) -> tuple[Path, list[str]]:
 def _kind(key: list[str]) -> type:
     if key[0] == "models":
         return MODEL_KEYS[key[-1]]
+    if key[0] in ("auto", "remotes"):
+        return {"auto": AUTO_KEYS, "remotes": REMOTE_KEYS}[key[0]][key[-1]]
     if key[0] == "cache":
         return CACHE_KEYS[key[-1]]
     return str if key[0] in APP_TABLES else {**ENGINE_KEYS, **APP_KEYS}[key[0]]
@@ -135,7 +149,7 @@ def _change(name: str, value: str | None) -> None:
         Narrator().note("fireside: a running engine reads this when it loads the next model; `fireside stop` ends it")
 
 
-def _parsed(name: str, value: str, kind: type) -> str | bool | int:
+def _parsed(name: str, value: str, kind: type) -> str | bool | int | float | list[str]:
     if kind is bool:
         if value not in ("true", "false"):
             raise usage_error(f"{name} is true or false, not {value}.")
@@ -144,7 +158,12 @@ def _parsed(name: str, value: str, kind: type) -> str | bool | int:
         if not value.isdecimal():
             raise usage_error(f"{name} is a whole number, not {value}.")
         return int(value)
-    return value
+    if kind is float:
+        try:
+            return number(value)
+        except argparse.ArgumentTypeError:
+            raise usage_error(f"{name} is a number, not {value}.") from None
+    return [word.strip() for word in value.split(",") if word.strip()] if kind is list else value
 
 
 def _edit(file: Path) -> ExitCode:

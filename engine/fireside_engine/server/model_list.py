@@ -10,10 +10,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from fireside_engine import errors
 from fireside_engine.models.catalogue import Entry
 from fireside_engine.models.known import list_known
 from fireside_engine.server.engine import Engine
 from fireside_engine.server.responses import json_response
+from fireside_engine.server.routing.rosters import AUTO
 from fireside_engine.worker.protocol import ModelInfo
 
 _META = ("n_ctx_train", "n_params", "architecture", "quant", "n_vocab")
@@ -30,6 +32,8 @@ class ModelList:
         entries = await self._engine.names.entries()
         usable = [entry for entry in entries if "error" not in entry.details]
         data = [self._model(entry) for entry in usable]
+        if (auto := await self._auto()) is not None and all(each["id"].casefold() != auto["id"] for each in data):
+            data.append(auto)
         ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {"first_id": None, "last_id": None}
         # Anthropic's SDK reads the same path; one body serves both.
         return json_response({"object": "list", "data": data, "has_more": False, **ends})
@@ -44,6 +48,18 @@ class ModelList:
         query = request.query_params.get("query", "")[:256]
         found = await asyncio.to_thread(list_known, self._engine.names.catalogue, query)
         return json_response({"models": [asdict(model) for model in found]})
+
+    async def _auto(self) -> dict[str, Any] | None:
+        """Several models under one name, where there are some that can answer as one."""
+        try:
+            route = await self._engine.names.find(AUTO)
+        except errors.FiresideError:
+            return None
+        if route.auto is None:
+            return None
+        names = [tier.name for tier in route.auto.roster.tiers]
+        shown = self._model(route.entry)
+        return {**shown, "fireside": {**shown["fireside"], "source": AUTO, "roster": names}}
 
     def _model(self, entry: Entry) -> dict[str, Any]:
         ready = [resident for resident in self._engine.supervisor.of_file(entry.path) if resident.state == "ready"]
