@@ -1,8 +1,9 @@
 """A worker process without a model: speaks the pipe protocol, and does what the prompt tells it to.
 
 The last message of a prompt is a list of `key=value`: how many `words` to say, with which `delay`, and what to suffer
-on the way; `say` is the whole answer, percent-encoded, said in pieces of `cut` characters. How a load goes is in the
-name of the model file. What was asked of it stands in `$FAKE_WORKER_JOURNAL`.
+on the way; `say` is the whole answer, percent-encoded, said in pieces of `cut` characters; with `sure` it has hardly
+any doubt. An answer that it is given it keeps, and ends with a word of its own. How a load goes is in the name of the
+model file. What was asked of it stands in `$FAKE_WORKER_JOURNAL`.
 """
 
 from __future__ import annotations
@@ -111,6 +112,10 @@ class Answer:
         self.cut = int(self.told.get("cut", 5))
         if self.script:
             self.words = -(-len(self.script) // self.cut)
+        if request.proposed or request.begun:
+            self.script = f"{request.proposed}BIG"
+            self.words = -(-len(self.script) // self.cut)
+            note("given", f"{request.begun!r}+{request.proposed!r}", str(request.tolerance))
         self.said = 0
         self.began = time.monotonic()
         self.first = 0.0
@@ -163,6 +168,8 @@ class Answer:
     def logprobs(self) -> tuple[TokenLogprob, ...]:
         if self.request.sampling.logprobs is None:
             return ()
+        if "sure" in self.told:
+            return (TokenLogprob(self.said, b"w", -0.001, ((0, b"w", -0.001), (1, b"v", -7.0))),)
         top = tuple((i, b"t%d" % i, -1.0 - i) for i in range(self.request.sampling.logprobs))
         return (TokenLogprob(self.said, f"w{self.said} ".encode(), -0.5, top),)
 
@@ -198,6 +205,7 @@ class Answer:
             prompt_ms=max(0.001, (self.first or now) - self.began) * 1e3,
             predicted_n=self.said,
             predicted_ms=max(0.001, now - (self.first or now)) * 1e3,
+            kept_n=len(self.request.proposed) // self.cut,
         )
         note("finish", self.request.id)
         say(

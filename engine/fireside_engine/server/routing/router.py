@@ -170,7 +170,9 @@ class Router:
         if timings.prompt_n >= _TELLING_PROMPT and timings.prompt_ms > 0:
             read = timings.prompt_per_second
         if timings.predicted_n >= _TELLING_ANSWER and not timings.kept_n and timings.predicted_ms > 0:
-            write = timings.predicted_per_second
+            # Without what drafts won: they are worth much where a prompt comes again, and nothing where it does not.
+            seconds = (timings.predicted_ms + max(0.0, timings.draft_ms_won)) / 1e3
+            write = (timings.predicted_n - 1) / seconds
         before = self._rates.get(name)
         if before is None:
             if read is None and write is None:
