@@ -125,7 +125,7 @@ def test_every_dialect_knows_auto(engine: Running) -> None:
         assert reply.status == 200, (path, reply.body)
         assert b"w0 w1" in reply.body, (path, reply.body)
     names = [model["id"] for model in engine.ask("GET", "/v1/models").json["data"]]
-    assert sorted(names) == ["auto", "big", "little"]
+    assert {"auto", "big", "little"} <= set(names)
 
 
 def test_a_loop_of_tools_stays_with_the_large_model(engine: Running) -> None:
@@ -275,7 +275,7 @@ def elsewhere(home: Path) -> Iterator[tuple[Running, Running]]:
 
 def test_a_remote_tier_answers_where_the_local_one_is_in_doubt(elsewhere: tuple[Running, Running]) -> None:
     near, _far = elsewhere
-    reply = near.chat("words=20", "auto")
+    reply = near.chat("words=20 delay=0.02", "auto")
     assert reply.status == 200, reply.body
     assert route(reply)["tier"] == "far"
     assert reply.json["choices"][0]["message"]["content"] == "".join(f"w{i} " for i in range(20))

@@ -80,13 +80,14 @@ class Price:
 
 def price(rates: Rates, known: Known, n_answer: int) -> Price:
     missing = max(1, known.n - known.ram - known.disk)
-    seconds = (missing + DISK_SHARE * known.disk) / max(rates.read, 1e-6)
+    read = max(0, min(known.disk, known.n - known.ram - missing))
+    seconds = (missing + DISK_SHARE * read) / max(rates.read, 1e-6)
     return Price(
         prefill_n=missing,
         prefill_s=seconds,
         load_s=0.0 if known.loaded else rates.load,
         decode_s=n_answer / max(rates.write, 1e-6),
-        cached_n=known.ram + known.disk,
+        cached_n=known.n - missing,
     )
 
 
