@@ -68,7 +68,7 @@ def alpha(client: EngineClient, small: str, large: str, n: int) -> None:
     given = 0
     for prompt in PROMPTS:
         for a in alphas:
-            found = ask(client, "auto", prompt, n, threshold=0.0, tolerance=a)
+            found = ask(client, "auto", prompt, n, threshold=1e-6, tolerance=a)
             route = found["route"]
             if not route["escalated"]:
                 print(f"alpha {a}: not escalated: {route['reason']}", flush=True)
@@ -89,7 +89,7 @@ def escalate(client: EngineClient, small: str, large: str, n: int) -> None:
     rows = []
     for prompt in PROMPTS:
         doubt = ask(client, "auto", prompt, n, tier=small)["route"]["doubt"]
-        threshold = max(0.0, doubt - 1e-3)
+        threshold = max(1e-6, doubt - 1e-3)
         for tolerance in (0.0, 0.3):
             wanted = {"threshold": threshold, "tolerance": tolerance}
             verified = ask(client, "auto", prompt, n, **wanted)["route"]

@@ -14,7 +14,13 @@ from fireside import app_settings, toml_edit
 from fireside.app_settings import AppSettings
 from fireside.commands import config
 from fireside.failure import Failure
-from fireside_engine.models.configuration import CacheSettings, Configuration, ModelSettings
+from fireside_engine.models.configuration import (
+    AutoSettings,
+    CacheSettings,
+    Configuration,
+    ModelSettings,
+    RemoteSettings,
+)
 
 TEXT = """\
 # mine
@@ -99,6 +105,9 @@ def test_settings_are_read_and_mistakes_named() -> None:
 
 
 def test_the_engines_keys_are_those_it_reads() -> None:
-    assert {*config.ENGINE_KEYS, "models", "cache"} == set(Configuration.model_fields)
+    assert {*config.ENGINE_KEYS, "models", "cache", "auto", "remotes"} == set(Configuration.model_fields)
+    # Rules are tables, which are edited by hand.
+    assert {*config.AUTO_KEYS, "rules"} == set(AutoSettings.model_fields)
+    assert set(config.REMOTE_KEYS) == set(RemoteSettings.model_fields)
     assert set(config.CACHE_KEYS) == set(CacheSettings.model_fields)
     assert set(config.MODEL_KEYS) == set(ModelSettings.model_fields)

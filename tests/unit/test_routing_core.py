@@ -118,6 +118,13 @@ def test_a_more_capable_tier_that_is_no_slower_is_taken() -> None:
     assert "no slower" in found.reason
 
 
+def test_a_threshold_of_zero_leaves_the_small_tier_out() -> None:
+    thresholds = Thresholds(0.5, 0.1, (("code", 0.0),))
+    now = situation(chat("Write a Python function that sorts."), thresholds=thresholds)
+    assert (decide(now).tier, decide(now).watch) == (2, False)
+    assert decide(situation(chat("Why is the sky blue?"), thresholds=thresholds)).tier == 0
+
+
 def test_a_prompt_that_is_too_long_for_a_tier_goes_above_it() -> None:
     features = replace(features_of(chat("x")), n_tokens=5000)
     assert decide(situation(features=features)).tier == 1

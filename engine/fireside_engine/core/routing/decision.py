@@ -94,7 +94,9 @@ def meets(rule: Rule, features: Features, words: str) -> bool:
 
 def _by_price(now: Situation, lowest: int) -> Decision:
     names, prices = [tier.name for tier in now.roster.tiers], now.prices
-    tier = lowest
+    tier, top = lowest, now.roster.top
+    if now.thresholds.of(now.features.kind) <= 0.0:
+        return _settled(now, top, f"{names[top]}, because no doubt at all is borne here ({now.grounds})")
     if now.past is not None and now.past.tier > lowest:
         # Somebody above answered last, and has the conversation in KV.
         stay, go = now.past.tier, lowest
