@@ -1,6 +1,6 @@
 """What routing does on real models: exact, tolerances, verification against regeneration, the price of a change.
 
-usage: python tests/bench/routing_bench.py SMALL LARGE [--only exact,alpha,escalate,sticky,remote] [-n 80]
+usage: python tests/bench/routing_bench.py SMALL LARGE [--only verify,sticky,exact] [-n 80]
 
 SMALL and LARGE are names of models of this home (FIRESIDE_HOME), whose engine is started and stopped. Nothing of it is
 saved, so no answer helps another one. Seconds are those of the engine, which depend on what else the machine does; so
@@ -10,15 +10,22 @@ the ways that are compared take turns, prompt by prompt.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import time
+from difflib import SequenceMatcher
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from fireside import engine_process
 from fireside.client import EngineClient
 from fireside_engine import address
+from fireside_engine.core.events import Delta, Failed, Finished, FinishReason
+from fireside_engine.core.request import ChatPrompt, Message, Request, SamplingParams
+from fireside_engine.models.catalogue import Entry, default_catalogue
+from fireside_engine.server.engine import Engine
+from fireside_engine.server.settings import Settings
 
+ALPHAS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 PROMPTS = (
     "Write a Python function that returns the n-th Fibonacci number iteratively.",
     "Explain in three sentences what a hash table is.",
@@ -60,58 +67,61 @@ def exact(client: EngineClient, large: str, n: int) -> None:
         print(f"exact, temperature {t}: {sum(same)} of {len(same)} texts equal those of {large}", flush=True)
 
 
-def alpha(client: EngineClient, small: str, large: str, n: int) -> None:
-    """The small model's answer, read by the large one under a growing tolerance."""
-    alphas = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
-    kept: dict[float, list[float]] = {a: [] for a in alphas}
-    seconds: dict[float, list[float]] = {a: [] for a in alphas}
-    given = 0
-    for prompt in PROMPTS:
-        for a in alphas:
-            found = ask(client, "auto", prompt, n, threshold=1e-6, tolerance=a)
-            route = found["route"]
-            if not route["escalated"]:
-                print(f"alpha {a}: not escalated: {route['reason']}", flush=True)
-                continue
-            given += 1
-            kept[a].append(route["kept_n"] / max(1, route["predicted_n"]))
-            seconds[a].append(route["seconds"][large])
-    print(f"alpha: {given} answers given; share kept of {small}, seconds of {large} per answer")
-    for a in alphas:
-        if kept[a]:
-            share, took = sum(kept[a]) / len(kept[a]), sum(seconds[a]) / len(seconds[a])
-            print(f"  {a:.1f}  {share:6.1%}  {took:6.2f} s", flush=True)
+async def answered(engine: Engine, entry: Entry, prompt: str, n: int, **given: Any) -> tuple[str, Finished]:
+    """One model's answer, asked of the engine inside this process."""
+    sampling = SamplingParams(temperature=0.0, seed=7)
+    chat = ChatPrompt((Message("user", prompt),))
+    request = Request(f"r{time.monotonic_ns()}", chat, sampling, max_tokens=n, save=False, **given)
+    texts: list[str] = []
+    async with engine.generate(entry, [request], tenant="") as generation:
+        while True:
+            match await generation.get():
+                case Delta(text=text):
+                    texts.append(text)
+                case Failed(error=error):
+                    raise SystemExit(str(error))
+                case Finished() as end:
+                    return "".join(texts), end
 
 
-def escalate(client: EngineClient, small: str, large: str, n: int) -> None:
-    """A whole small answer, then the large model: by verification, and from zero. The threshold is just below the doubt
-    of the answer, so that it is escalated where it is in doubt, and not before."""
-    rows = []
-    for prompt in PROMPTS:
-        doubt = ask(client, "auto", prompt, n, tier=small)["route"]["doubt"]
-        threshold = max(1e-6, doubt - 1e-3)
-        for tolerance in (0.0, 0.3):
-            wanted = {"threshold": threshold, "tolerance": tolerance}
-            verified = ask(client, "auto", prompt, n, **wanted)["route"]
-            anew = ask(client, "auto", prompt, n, escalate="regenerate", **wanted)["route"]
-            if not (verified["escalated"] and anew["escalated"]):
-                print(f"  not escalated: {verified['reason']} / {anew['reason']}", flush=True)
-                continue
-            share = verified["kept_n"] / max(1, verified["given_n"])
-            rows.append((tolerance, verified["seconds"][large], anew["seconds"][large], share))
-            print(
-                f"  tolerance {tolerance}: verified {rows[-1][1]:.2f} s, anew {rows[-1][2]:.2f} s, "
-                f"kept {verified['kept_n']} of {verified['given_n']}: {prompt[:40]}",
-                flush=True,
-            )
-    for tolerance in (0.0, 0.3):
-        own = [row for row in rows if row[0] == tolerance]
-        if own:
-            total, anew = sum(row[1] for row in own), sum(row[2] for row in own)
-            share = sum(row[3] for row in own) / len(own)
-            middle = median(row[1] / row[2] for row in own)
-            print(f"escalation, tolerance {tolerance}: {total:.1f} s by verification, {anew:.1f} s anew, median of the")
-            print(f"  ratios {middle:.2f}, kept {share:.0%} of the small answers; {small} to {large}", flush=True)
+async def verify(small: str, large: str, n: int) -> None:
+    """Whole answers of the small model, given to the large one under a growing tolerance, against its own from zero.
+    Both read the prompt before; what is told is the time from there on."""
+    engine = Engine(default_catalogue(), Settings())
+    little, big = (engine.catalogue.resolve(name) for name in (small, large))
+    rows: dict[float, list[tuple[float, float, int, int, int, float]]] = {}
+    try:
+        for prompt in PROMPTS:
+            text, first = await answered(engine, little, prompt, n)
+            ended = first.reason is FinishReason.STOP
+            await answered(engine, big, prompt, 2)
+            own, anew = await answered(engine, big, prompt, n)
+            for tolerance in ALPHAS:
+                given = {"proposed": text, "proposed_ended": ended, "tolerance": tolerance}
+                made, end = await answered(engine, big, prompt, n, **given)
+                if tolerance == 0.0 and made != own:
+                    print(f"  another text than alone, by rounding: {prompt[:40]}", flush=True)
+                took, alone, t = seconds_of(end), seconds_of(anew), end.timings
+                likeness = SequenceMatcher(None, own, made).ratio()
+                counts = (t.kept_n, first.timings.predicted_n, t.predicted_n, likeness)
+                rows.setdefault(tolerance, []).append((took, alone, *counts))
+            _, again = await answered(engine, big, prompt, n)
+            print(f"  {prompt[:40]}: alone {seconds_of(anew):.2f} and {seconds_of(again):.2f} s, given", end=" ")
+            print(", ".join(f"{a}: {found[-1][0]:.2f} s" for a, found in rows.items()), flush=True)
+    finally:
+        await engine.supervisor.close(now=False)
+    print(f"{len(PROMPTS)} answers of {small}, read and continued by {large}, at most {n} tokens")
+    print("tolerance  kept of the small answer  seconds  seconds from zero  ratio  likeness to the large model's own")
+    for a, found in rows.items():
+        took, alone = (sum(row[i] for row in found) for i in (0, 1))
+        kept = sum(row[2] for row in found) / sum(row[3] for row in found)
+        likeness = sum(row[5] for row in found) / len(found)
+        print(f"{a:9.1f}  {kept:24.0%}  {took:7.1f}  {alone:17.1f}  {took / alone:5.2f}  {likeness:.2f}")
+
+
+def seconds_of(end: Finished) -> float:
+    """Reading the prompt, which is in KV but for its last piece, and writing."""
+    return (end.timings.prompt_ms + end.timings.predicted_ms) / 1e3
 
 
 def sticky(client: EngineClient, large: str, n: int) -> None:
@@ -131,23 +141,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("small")
     parser.add_argument("large")
-    parser.add_argument("--only", default="exact,alpha,escalate,sticky")
+    parser.add_argument("--only", default="verify,sticky,exact")
     parser.add_argument("-n", type=int, default=80)
     args = parser.parse_args()
     config = Path(address.config_dir()) / "config.toml"
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(f'[auto]\nroster = ["{args.small}", "{args.large}"]\n', encoding="utf-8")
+    wanted = args.only.split(",")
+    if "verify" in wanted:
+        asyncio.run(verify(args.small, args.large, args.n))
+    if not {"exact", "sticky"} & {*wanted}:
+        return
     client = EngineClient(engine_process.connect())
     try:
         for name in (args.small, args.large):
             ask(client, name, "Say hello.", 4)
-        wanted = args.only.split(",")
         if "sticky" in wanted:
             sticky(client, args.large, 20)
-        if "escalate" in wanted:
-            escalate(client, args.small, args.large, args.n)
-        if "alpha" in wanted:
-            alpha(client, args.small, args.large, args.n)
         if "exact" in wanted:
             exact(client, args.large, args.n)
     finally:
