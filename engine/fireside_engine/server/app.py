@@ -19,6 +19,7 @@ from fireside_engine.server.engine import Engine
 from fireside_engine.server.fitting import Fitting
 from fireside_engine.server.manage import Management
 from fireside_engine.server.model_list import ModelList
+from fireside_engine.server.openapi import OpenApi
 from fireside_engine.server.removing import Removing
 from fireside_engine.server.routing.endpoints import Routing
 from fireside_engine.server.security import Access, Gate
@@ -37,6 +38,7 @@ def create_app(engine: Engine, access: Access, stop: Callable[[], None]) -> Star
         routes=[
             Route("/", root),
             Route("/health", health),
+            Route("/openapi.json", OpenApi().show),
             *dialect_routes(engine),
             Route("/fireside/hello", management.hello),
             Route("/fireside/status", management.status),

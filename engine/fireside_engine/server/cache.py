@@ -13,7 +13,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.requests import Request
@@ -27,6 +27,7 @@ from fireside_engine.kv_cache.index import Unavailable
 from fireside_engine.kv_cache.store import Removed, Store
 from fireside_engine.models.sizes import size_of
 from fireside_engine.server import sse
+from fireside_engine.server.body_shapes import SIZE
 from fireside_engine.server.disconnect import ClientGone, while_connected
 from fireside_engine.server.engine import Engine
 from fireside_engine.server.openai_schema import parse
@@ -45,12 +46,12 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class _ClearBody(_Body):
+class ClearBody(_Body):
     model: str | None = Field(default=None, min_length=1, max_length=256)
 
 
-class _PruneBody(_Body):
-    to: int
+class PruneBody(_Body):
+    to: Annotated[int, SIZE]
 
     @field_validator("to", mode="before")
     @classmethod
@@ -58,7 +59,7 @@ class _PruneBody(_Body):
         return size_of(value)
 
 
-class _ForgetBody(_Body):
+class ForgetBody(_Body):
     conversation: str = Field(min_length=1, max_length=128)
     tenant: str | None = Field(default=None, max_length=128)
     """None: of every tenant that has a conversation of this name."""
@@ -83,21 +84,21 @@ class Cache:
 
     async def clear(self, request: Request) -> Response:
         """What loaded models have in memory stays there, and is saved again when it is used."""
-        body = parse(_ClearBody, await request.body() or b"{}")
+        body = parse(ClearBody, await request.body() or b"{}")
         names = None if body.model is None else await self._names(body.model)
         removed = await self._ask(lambda store: _clear(store, names))
         self._engine.forget(None, drop=False)
         return _removed(removed)
 
     async def prune(self, request: Request) -> Response:
-        body = parse(_PruneBody, await request.body())
+        body = parse(PruneBody, await request.body())
         removed = await self._ask(lambda store: upkeep.prune(store, body.to))
         self._engine.forget(None, drop=False)
         return _removed(removed)
 
     async def forget(self, request: Request) -> Response:
         """KV and answers of a conversation that no other uses; it goes from the memory of loaded models too."""
-        body = parse(_ForgetBody, await request.body())
+        body = parse(ForgetBody, await request.body())
         owners = await self._ask(lambda store: _owners(store, body))
         removed = await self._ask(lambda store: _forget(store, owners))
         for owner in owners:
@@ -207,7 +208,7 @@ def _clear(store: Store, names: list[str] | None) -> Removed:
     return _sum(upkeep.clear(store, label) for label in labels)
 
 
-def _owners(store: Store, body: _ForgetBody) -> list[Owner]:
+def _owners(store: Store, body: ForgetBody) -> list[Owner]:
     if body.tenant is not None:
         return [Owner(body.tenant, body.conversation)]
     # The owner's own conversation may be in memory only.

@@ -16,6 +16,7 @@ from fireside_engine import errors
 from fireside_engine.models.catalogue import Entry
 from fireside_engine.server.asking import ask
 from fireside_engine.server.disconnect import attended
+from fireside_engine.server.body_shapes import DURATION
 from fireside_engine.server.engine import Engine
 from fireside_engine.server.ollama_schema import NameBody
 from fireside_engine.server.openai_schema import parse, seconds
@@ -43,7 +44,7 @@ class EmbeddingsBody(BaseModel):
 class OllamaBody(NameBody):
     input: str | list[str] = ""
     prompt: str = ""
-    keep_alive: float | None = None
+    keep_alive: Annotated[float | None, DURATION] = None
     dimensions: Annotated[int, Field(strict=True, ge=1)] | None = None
 
     @field_validator("keep_alive", mode="before")

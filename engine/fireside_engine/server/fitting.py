@@ -33,7 +33,7 @@ from fireside_engine.server.responses import json_response
 _QUANT = re.compile(r"[-._](?:ud-)?(?:i?q\d[a-z0-9_]*|tq\d_\d|bf16|f16|f32|mxfp4(?:_moe)?|nvfp4)(?=$|[-._])")
 
 
-class _RemoteFile(BaseModel):
+class RemoteFile(BaseModel):
     model_config = ConfigDict(extra="ignore")
     stem: str
     quant: str
@@ -42,7 +42,7 @@ class _RemoteFile(BaseModel):
     """The header is that of this one."""
 
 
-class _FitBody(BaseModel):
+class FitBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
     model: str = ""
     n_ctx: int | None = Field(default=None, ge=256, le=1 << 22)
@@ -54,7 +54,7 @@ class _FitBody(BaseModel):
     speed: float = Field(default=fit.SPEED, gt=0, le=10_000)
     header: str = Field(default="", max_length=4096)
     """A file with the header of a model that is not here, as `fireside pull` fetches it."""
-    files: list[_RemoteFile] = Field(default_factory=list, max_length=256)
+    files: list[RemoteFile] = Field(default_factory=list, max_length=256)
     """With `header`: the quantizations that its repository has."""
 
     def wish(self) -> Wish:
@@ -87,7 +87,7 @@ class Fitting:
 
     async def fit(self, request: Request) -> Response:
         """All models that are there, or the quantizations of one. Raises ModelNotFound."""
-        body = parse(_FitBody, await request.body())
+        body = parse(FitBody, await request.body())
         if body.header:
             return json_response(await asyncio.to_thread(self._remote, body))
         entries = await self._engine.names.entries()
@@ -101,7 +101,7 @@ class Fitting:
 
     async def show(self, request: Request) -> Response:
         """One model: what is known of it, how it would be loaded, what loading it took. Raises ModelNotFound."""
-        body = parse(_FitBody, await request.body())
+        body = parse(FitBody, await request.body())
         entry = (await self._engine.names.find(body.model)).entry
         assessed = await asyncio.to_thread(self._assess, [[entry]], body.wish())
         model = assessed["models"][0]
@@ -131,14 +131,14 @@ class Fitting:
             models = [self._model(planner, own, machine, wish, runs, small) for own in groups]
         return {"machine": machine_json(machine), "models": models}
 
-    def _remote(self, body: _FitBody) -> dict[str, Any]:
+    def _remote(self, body: FitBody) -> dict[str, Any]:
         """A model on the hub. One header is enough: others of its quantizations have the same shapes, and their
         weights are as large as their files."""
         planner = self._planner()
         path = Path(body.header)
         known = planner.subject(path)
         subjects = []
-        for file in body.files or [_RemoteFile(stem=path.stem, quant="", size=known.candidate.size, chosen=True)]:
+        for file in body.files or [RemoteFile(stem=path.stem, quant="", size=known.candidate.size, chosen=True)]:
             subject = known if file.chosen else of_size(known, file.stem, file.quant.upper(), file.size)
             entry = Entry(file.stem, path, "registered", file.size, {})
             subjects.append((entry, replace(subject, candidate=replace(subject.candidate, available=False))))

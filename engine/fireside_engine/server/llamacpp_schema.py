@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
 
+from fireside_engine.server.body_shapes import PAIRS
 from fireside_engine.server.openai_schema import GenerationBody
 
 BANNED = -1e9
@@ -31,7 +32,7 @@ class RawBody(GenerationBody):
     t_max_predict_ms: Annotated[float, Field(strict=True, allow_inf_nan=False)] | None = None
     """0 and less is no limit."""
     response_fields: list[str] | None = Field(None, max_length=64)
-    logit_bias: list[tuple[int | str, float]] | None = Field(None, max_length=4096)
+    logit_bias: Annotated[list[tuple[int | str, float]] | None, PAIRS] = Field(None, max_length=4096)
 
     @field_validator("logit_bias", mode="before")
     @classmethod

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.requests import Request
@@ -14,17 +14,18 @@ from starlette.responses import Response
 
 from fireside_engine import __version__, address
 from fireside_engine.hardware import memory
+from fireside_engine.server.body_shapes import DURATION
 from fireside_engine.server.engine import Engine
 from fireside_engine.server.openai_schema import parse, seconds
 from fireside_engine.server.resident import Resident
 from fireside_engine.server.responses import json_response
 
 
-class _ModelBody(BaseModel):
+class ModelBody(BaseModel):
     model_config = ConfigDict(extra="ignore")
     model: str = ""
     deterministic: bool | None = None
-    keep_alive: float | None = None
+    keep_alive: Annotated[float | None, DURATION] = None
     force: bool = False
 
     @field_validator("keep_alive", mode="before")
@@ -33,7 +34,7 @@ class _ModelBody(BaseModel):
         return None if value is None else seconds(value)
 
 
-class _PathBody(BaseModel):
+class PathBody(BaseModel):
     model_config = ConfigDict(extra="ignore")
     path: str = Field(min_length=1, max_length=4096)
 
@@ -75,13 +76,13 @@ class Management:
 
     async def register(self, request: Request) -> Response:
         """A name for a file, for as long as this engine lives. Raises NotAModel, ModelNotFound."""
-        body = parse(_PathBody, await request.body())
+        body = parse(PathBody, await request.body())
         entry = await self._engine.names.register(body.path)
         return json_response({"name": entry.name})
 
     async def load(self, request: Request) -> Response:
         """Returns when the model is loaded. The load goes on when the client does not wait for it."""
-        body = parse(_ModelBody, await request.body())
+        body = parse(ModelBody, await request.body())
         route = await self._engine.names.find(body.model)
         resident = self._engine.resident(route.entry, deterministic=body.deterministic)
         resident.force = resident.force or body.force
@@ -97,7 +98,7 @@ class Management:
 
     async def unload(self, request: Request) -> Response:
         """`unloaded` is false when a request still runs: then the model leaves after it."""
-        body = parse(_ModelBody, await request.body())
+        body = parse(ModelBody, await request.body())
         name = body.model
         residents = self._engine.supervisor.named(name)
         if not residents:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
 
+from fireside_engine.server.body_shapes import DURATION
 from fireside_engine.server.openai_schema import seconds
 
 
@@ -13,8 +14,15 @@ class _Tolerant(BaseModel):
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
 
+def _with_name(schema: dict[str, Any]) -> None:
+    """Into the document, what the validator reads."""
+    schema["properties"]["name"] = {"type": "string", "description": "The same as `model`."}
+
+
 class NameBody(_Tolerant):
     """`model`, or `name` as older clients have it."""
+
+    model_config = ConfigDict(json_schema_extra=_with_name)
 
     model: str = ""
     stream: StrictBool | None = None
@@ -50,7 +58,7 @@ class Turn(_Tolerant):
 class _Generation(NameBody):
     options: dict[str, Any] | None = None
     format: Literal["", "json"] | dict[str, Any] | None = None
-    keep_alive: float | None = None
+    keep_alive: Annotated[float | None, DURATION] = None
     think: StrictBool | str | None = None
     logprobs: StrictBool | None = None
     top_logprobs: Annotated[int, Field(strict=True, ge=0, le=20)] | None = None

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, 
 
 from fireside_engine import errors
 from fireside_engine.server.call import RouteWish
+from fireside_engine.server.body_shapes import ANYTHING, BIASES, CONTENT, DURATION, STOP
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -38,13 +39,13 @@ class ToolCall(_Tolerant):
 
 class ChatMessage(_Tolerant):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | None = None
+    content: Annotated[str | None, CONTENT] = None
     """Parts arrive joined: see `_text_of_parts`."""
     name: str | None = None
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
     reasoning_content: str | None = None
-    reasoning: str | None = None
+    reasoning: Annotated[str | None, ANYTHING] = None
     """OpenRouter's word for the same."""
 
     @field_validator("content", mode="before")
@@ -145,13 +146,13 @@ class GenerationBody(_Tolerant):
     presence_penalty: Annotated[_Float, Field(ge=-100, le=100)] | None = None
     frequency_penalty: Annotated[_Float, Field(ge=-100, le=100)] | None = None
     seed: Annotated[_Int, Field(ge=-(2**63), lt=2**64)] | None = None
-    stop: list[Annotated[str, Field(max_length=1024)]] | None = Field(None, max_length=32)
+    stop: Annotated[list[Annotated[str, Field(max_length=1024)]] | None, STOP] = Field(None, max_length=32)
     json_schema: dict[str, Any] | None = None
     grammar: str | None = None
     ignore_eos: StrictBool | None = None
     timings_per_token: StrictBool | None = None
     return_progress: StrictBool | None = None
-    keep_alive: float | None = None
+    keep_alive: Annotated[float | None, DURATION] = None
     """Seconds; -1 is for ever."""
     fireside: Extension | None = None
 
@@ -169,7 +170,7 @@ class GenerationBody(_Tolerant):
 class BiasedBody(GenerationBody):
     """With OpenAI's way to write a bias."""
 
-    logit_bias: dict[str, _Float] | None = Field(None, max_length=4096)
+    logit_bias: Annotated[dict[str, _Float] | None, BIASES] = Field(None, max_length=4096)
 
     @field_validator("logit_bias", mode="after")
     @classmethod

@@ -19,7 +19,7 @@ from fireside_engine.server.openai_schema import parse
 from fireside_engine.server.responses import json_response
 
 
-class _Body(BaseModel):
+class RemoveBody(BaseModel):
     model_config = ConfigDict(extra="ignore")
     model: str = Field(default="", max_length=256)
     unfinished: bool = False
@@ -34,7 +34,7 @@ class Removing:
     async def remove(self, request: Request) -> Response:
         """With `unfinished`, what downloads left that were not finished. Raises ModelNotFound; InvalidRequest when the
         model is not ours to remove; Overloaded while it answers."""
-        body = parse(_Body, await request.body())
+        body = parse(RemoveBody, await request.body())
         if body.unfinished:
             removed, busy = await asyncio.to_thread(remove_unfinished, self._engine.names.models_dir)
             return json_response({"removed": [asdict(one) for one in removed], "busy": busy})

@@ -48,13 +48,13 @@ TOKENS = 768
 Say = Callable[[dict[str, Any]], Any]
 
 
-class _QuantizeBody(BaseModel):
+class QuantizeBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
     model: str = Field(min_length=1)
     to: list[str] = Field(min_length=1, max_length=16)
 
 
-class _MeasureBody(BaseModel):
+class MeasureBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
     models: list[str] = Field(min_length=1, max_length=32)
     against: str = ""
@@ -70,14 +70,14 @@ class Workshop:
 
     async def quantize(self, request: Request) -> Job:
         """Files of the other types, into the models folder. Raises ModelNotFound, InvalidRequest."""
-        body = parse(_QuantizeBody, await request.body())
+        body = parse(QuantizeBody, await request.body())
         entry = (await self._engine.names.find(body.model)).entry
         subject = await asyncio.to_thread(self._planner().subject, entry.path)
         return Job(self._engine, self._quantize(entry, subject, [quant.upper() for quant in body.to]))
 
     async def measure(self, request: Request) -> Job:
         """Raises ModelNotFound, InvalidRequest."""
-        body = parse(_MeasureBody, await request.body())
+        body = parse(MeasureBody, await request.body())
         entries = [(await self._engine.names.find(name)).entry for name in body.models]
         against = (await self._engine.names.find(body.against)).entry if body.against else None
         if len(entries) == 1 and against is None:
@@ -133,7 +133,7 @@ class Workshop:
         planner.book.keep_origin(planner.subject(target).candidate.file, source.candidate.file)
 
     async def _measure(
-        self, entries: list[Entry], against: Entry | None, body: _MeasureBody
+        self, entries: list[Entry], against: Entry | None, body: MeasureBody
     ) -> AsyncIterator[dict[str, Any]]:
         planner = self._planner()
         subjects = [(entry, await asyncio.to_thread(planner.subject, entry.path)) for entry in entries]
