@@ -82,7 +82,7 @@ def answered(question: Question) -> dict[str, Any]:
             tokens = [0] * add_special + [ord(char) for char in text]
             return {"tokens": tokens, "pieces": [chr(token) for token in tokens]}
         case Detokenize(tokens):
-            return {"text": "".join(map(chr, tokens))}
+            return {"text": "".join(chr(min(token, 0x10FFFF)) for token in tokens)}
         case Render(prompt):
             return {"text": "".join(f"<{message.role}>{message.content}" for message in prompt.messages)}
         case Count(prompt):

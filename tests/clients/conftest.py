@@ -40,7 +40,9 @@ class Client:
     program: str
     home: Path
 
-    def run(self, *words: str, stdin: str = "", where: Path | None = None, **environment: str) -> str:
+    def run(
+        self, *words: str, stdin: str = "", where: Path | None = None, with_stderr: bool = False, **environment: str
+    ) -> str:
         """What it wrote; it must succeed."""
         shown = {**os.environ, "HOME": str(self.home), "NO_COLOR": "1", "CI": "1", **environment}
         for name in ("PYTHONPATH", "FIRESIDE_HOME"):
@@ -55,7 +57,7 @@ class Client:
             timeout=LIMIT,
         )
         assert done.returncode == 0, (words, done.stdout[-3000:], done.stderr[-3000:])
-        return done.stdout
+        return done.stdout + done.stderr if with_stderr else done.stdout
 
 
 def find(name: str) -> str:

@@ -58,6 +58,14 @@ def test_a_whole_answer(client: anthropic.Anthropic) -> None:
     assert message.model_extra == {}
 
 
+@pytest.mark.parametrize("role", ["user", "assistant"])
+def test_a_turn_without_blocks_is_a_turn(client: anthropic.Anthropic, role: Any) -> None:
+    """It once became no turn at all, and the worker got a prompt without any."""
+    turns: Any = [{"role": role, "content": []}]
+    assert client.messages.create(model="small", max_tokens=2, messages=turns).usage.output_tokens == 2
+    assert client.messages.count_tokens(model="small", messages=turns).input_tokens == 0
+
+
 def test_the_limit_and_a_stop_sequence_are_told(client: anthropic.Anthropic) -> None:
     assert client.messages.create(model="small", max_tokens=2, messages=asked("words=9")).stop_reason == "max_tokens"
     stopped = client.messages.create(

@@ -113,6 +113,12 @@ def test_an_empty_question_loads_the_model(client: openai.OpenAI) -> None:
     assert response.incomplete_details.reason == "max_output_tokens"
 
 
+@pytest.mark.parametrize("given", [[], [{"type": "reasoning", "summary": []}], [{"type": "item_reference", "id": "x"}]])
+def test_items_without_words_are_an_empty_question(client: openai.OpenAI, given: Any) -> None:
+    """A prompt without any turn once reached the worker, whose template had nothing to begin with."""
+    assert client.responses.create(model="small", input=given, max_output_tokens=2).output_text == "w0 w1 "
+
+
 def test_a_response_goes_on_from_another(client: openai.OpenAI, engine: Running) -> None:
     first = client.responses.create(model="small", input="words=2 a b c", instructions="gone afterwards")
     second = client.responses.create(model="small", input="words=1", previous_response_id=first.id)

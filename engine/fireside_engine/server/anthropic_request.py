@@ -141,7 +141,7 @@ def _messages(turn: Turn) -> Iterator[Message]:
             yield Message(turn.role, "\n\n".join(texts))
             texts = []
         yield Message("tool", _result(block), tool_call_id=_word(block.get("tool_use_id")))
-    if texts:
+    if texts or not turn.content:
         yield Message(turn.role, "\n\n".join(text for text in texts if text))
 
 

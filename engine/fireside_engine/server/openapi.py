@@ -29,7 +29,15 @@ One local engine in the dialects of OpenAI, Anthropic, Ollama, llama-server and,
 Bodies are read as JSON whatever their content type, unknown members are ignored, and `null` stands for a member that is
 not there. Every path that takes GET takes HEAD too. Errors have the shape of the path's dialect, in streams too."""
 _ERRORS = {"openai": "Error", "anthropic": "AnthropicError", "ollama": "OllamaError"}
-_STREAMS = {SSE: "Server-sent events; comments between them are pings.", LINES: "One JSON object on each line."}
+_STREAMS: dict[str, Json] = {
+    SSE: {
+        "type": "object",
+        "description": "Each server-sent event; comments between them are pings.",
+        "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+        "required": ["data"],
+    },
+    LINES: {"type": "string", "description": "One JSON object on each line."},
+}
 
 
 _PREFIXES = {"llama-server": "LlamaServer", "LM Studio": "LmStudio", "fireside": "Fireside"}
@@ -113,10 +121,11 @@ def _operation(operation: Operation, method: str, path: str, schemas: Json) -> J
 
 def _success(operation: Operation) -> Json:
     if "/" in operation.answer:
-        return {"description": operation.summary, "content": {operation.answer: {"schema": {"type": "string"}}}}
+        text = _STREAMS.get(operation.answer, {"type": "string"})
+        return {"description": operation.summary, "content": {operation.answer: {"schema": text}}}
     content: Json = {JSON: {"schema": ref(operation.answer)}}
     if operation.stream:
-        content[operation.stream] = {"schema": {"type": "string", "description": _STREAMS[operation.stream]}}
+        content[operation.stream] = {"schema": _STREAMS[operation.stream]}
     return {"description": operation.summary, "content": content}
 
 
@@ -155,6 +164,7 @@ def _body(kind: type[BaseModel], tag: str, schemas: Json) -> Json:
     made = kind.model_json_schema(ref_template=f"#/components/schemas/{prefix}{{model}}", schema_generator=_Untitled)
     for name, schema in made.pop("$defs", {}).items():
         schemas[f"{prefix}{name}"] = schema
-    made["description"] = inspect.cleandoc(kind.__doc__) if kind.__dict__.get("__doc__") else kind.__name__
+    own = kind.__dict__.get("__doc__")
+    made["description"] = inspect.cleandoc(own) if own else kind.__name__
     schemas[f"{prefix}{kind.__name__}"] = made
     return ref(f"{prefix}{kind.__name__}")

@@ -100,7 +100,8 @@ def turns_of(given: str | list[dict[str, Any]] | None) -> list[Message]:
             turns.append(Message("tool", _text(index, item.get("output")), tool_call_id=_word(item.get("call_id"))))
         elif kind == "reasoning":
             turns.append(Message("assistant", reasoning=_thought(item)))
-    return _joined(turns)
+    # A template needs a turn; no items are as good as no words.
+    return _joined(turns) or [Message("user", "")]
 
 
 def _joined(turns: list[Message]) -> list[Message]:
