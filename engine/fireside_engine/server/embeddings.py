@@ -15,8 +15,8 @@ from starlette.responses import Response
 from fireside_engine import errors
 from fireside_engine.models.catalogue import Entry
 from fireside_engine.server.asking import ask
-from fireside_engine.server.disconnect import attended
 from fireside_engine.server.body_shapes import DURATION
+from fireside_engine.server.disconnect import attended
 from fireside_engine.server.engine import Engine
 from fireside_engine.server.ollama_schema import NameBody
 from fireside_engine.server.openai_schema import parse, seconds

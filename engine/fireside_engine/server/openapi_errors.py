@@ -21,6 +21,7 @@ LOADING: Errors = (
     errors.InsufficientMemory,
     errors.WorkerCrashed,
     errors.WorkerHung,
+    errors.StillLoading,
     errors.ShuttingDown,
 )
 GENERATING: Errors = (*LOADING, errors.ContextExceeded, errors.InvalidConstraint, errors.TemplateFailed)
