@@ -13,8 +13,8 @@ import pydantic_core
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, field_validator
 
 from fireside_engine import errors
-from fireside_engine.server.call import RouteWish
 from fireside_engine.server.body_shapes import ANYTHING, BIASES, CONTENT, DURATION, STOP
+from fireside_engine.server.call import RouteWish
 
 Model = TypeVar("Model", bound=BaseModel)
 
