@@ -25,6 +25,16 @@ PAYLOAD = 600
 """Bytes for each token of a test's payload are few: one."""
 
 
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Crash(BaseException):
     """The process dies here."""
 
@@ -68,6 +78,11 @@ def always(code: int, *operations: str) -> Callable[[str, Path], None]:
 
 FULL = always(errno.ENOSPC, "write", "mkdir")
 READ_ONLY = always(errno.EROFS, "write", "mkdir", "rename", "unlink", "overwrite", "rmdir")
+
+
+def text(length: int, seed: int = 0) -> list[int]:
+    """Tokens; of another seed, others from the first on."""
+    return [(seed * 7919 + position * 31) % 32000 for position in range(length)]
 
 
 def payload_of(root: bytes, tokens: Sequence[int], *, kind: Kind = Kind.ROWS, size: int = PAYLOAD) -> bytes:

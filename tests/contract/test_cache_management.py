@@ -18,14 +18,10 @@ from fireside_engine.core.owner import Owner
 from fireside_engine.kv_cache.record import HEADER_BYTES
 from fireside_engine.kv_cache.store import Store
 from fireside_engine.server import cache as server_cache
-from kv_faults import OTHER_ROOT, PAYLOAD, ROOT, files, restored, rows_of, state_of
+from kv_faults import OTHER_ROOT, PAYLOAD, ROOT, files, restored, rows_of, state_of, text
 
 SIZE = HEADER_BYTES + PAYLOAD
 KEYED = Owner("0123456789abcdef", "theirs")
-
-
-def text(length: int, seed: int = 0) -> list[int]:
-    return [(seed * 7919 + position * 31) % 32000 for position in range(length)]
 
 
 def directory() -> Path:

@@ -7,7 +7,7 @@ import logging
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,7 @@ from kv_faults import (
     PAYLOAD,
     READ_ONLY,
     ROOT,
+    Clock,
     FaultyDisk,
     always,
     check,
@@ -36,38 +37,8 @@ from kv_faults import (
     rows_of,
     state_of,
     temporary_files,
+    text,
 )
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def disk() -> FaultyDisk:
-    return FaultyDisk()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def store(tmp_path: Path, disk: FaultyDisk, clock: Clock) -> Iterator[Store]:
-    store = Store(tmp_path / "kv", budget=1 << 30, disk=disk, clock=clock)
-    yield store
-    disk.plan = None
-    store.close()
-
-
-def text(length: int, seed: int = 0) -> list[int]:
-    return [(seed * 7919 + position * 31) % 32000 for position in range(length)]
-
 
 # --- one file
 

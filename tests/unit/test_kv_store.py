@@ -26,18 +26,10 @@ from kv_faults import (
     rows_of,
     state_of,
     temporary_files,
+    text,
 )
 
 SIZE = HEADER_BYTES + PAYLOAD
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "kv", budget=1 << 30)
-
-
-def text(length: int, seed: int = 0) -> list[int]:
-    return [(seed * 7919 + position * 31) % 32000 for position in range(length)]
 
 
 # --- finding

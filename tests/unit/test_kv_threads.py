@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from fireside_engine.kv_cache.reader import Reader
 from fireside_engine.kv_cache.record import HEADER_BYTES
 from fireside_engine.kv_cache.store import Store
 from fireside_engine.kv_cache.writer import SLOW, Writer
-from kv_faults import ANN, BOB, PAYLOAD, ROOT, FaultyDisk, put, restored, rows_of, state_of
+from kv_faults import ANN, BOB, PAYLOAD, ROOT, Clock, FaultyDisk, put, restored, rows_of, state_of, text
 
 SIZE = HEADER_BYTES + PAYLOAD
 
@@ -32,36 +31,6 @@ class Hang:
         if operation in self.operations:
             self.reached.set()
             self.let_go.wait(30)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def disk() -> FaultyDisk:
-    return FaultyDisk()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def store(tmp_path: Path, disk: FaultyDisk, clock: Clock) -> Iterator[Store]:
-    store = Store(tmp_path / "kv", budget=1 << 30, disk=disk, clock=clock)
-    yield store
-    disk.plan = None
-    store.close()
-
-
-def text(length: int, seed: int = 0) -> list[int]:
-    return [(seed * 7919 + position * 31) % 32000 for position in range(length)]
 
 
 def test_what_is_submitted_is_there_after_a_flush(store: Store) -> None:
