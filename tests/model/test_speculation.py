@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,20 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fireside_engine.core.events import Finished, Timings
-from fireside_engine.core.request import ChatPrompt, Constraint, Message, Prompt, Request, SamplingParams, TextPrompt
-from fireside_engine.core.scheduler import Scheduler
+from fireside_engine.core.request import ChatPrompt, Constraint, Message, Request, SamplingParams, TextPrompt
 from fireside_engine.core.speculation import lookup
-from fireside_engine.core.speculation.costs import Costs
-from fireside_engine.core.speculation.drafting import ModelDrafting, Outlook
-from fireside_engine.core.speculation.ledger import Ledger
-from fireside_engine.core.speculation.speculator import Speculator
 from fireside_engine.core.vocabulary import difference
 from fireside_engine.errors import ModelUnsupported
 from fireside_engine.llama.drafter import Drafter, vocabulary_of
 from fireside_engine.llama.runner import LlamaRunner
-from fireside_engine.worker.loading import Ready, load
-from fireside_engine.worker.protocol import LoadOptions
+from forced_drafts import Forced
 
 pytestmark = pytest.mark.model
 
@@ -34,70 +26,14 @@ SCHEMA = """{"type": "object", "properties": {"name": {"type": "string", "maxLen
  "mail": {"type": "string", "maxLength": 20}}, "required": ["name", "age", "mail"], "additionalProperties": false}"""
 
 
-class Free(Costs):
-    """Every batch costs a step, so that whatever can be drafted is."""
-
-    def ratio(self, depth: int, streams: int, rows: int) -> float:
-        return 1.0
-
-
-class Eager(ModelDrafting):
-    """Always wants four tokens."""
-
-    def look(self, ratio: Any, most_rows: int) -> Outlook | None:
-        return Outlook(min(4, most_rows - 1), 99.0, 0.0) if most_rows > 1 else None
-
-
-class Rich(Ledger):
-    def allows(self, loss: float, chance: float) -> bool:
-        return True
-
-
-class Bench:
-    """A loaded model that speculates as often as it can."""
-
-    def __init__(self, path: Path, home: Path, *, draft: Path | None = None, deterministic: bool = True) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("FIRESIDE_HOME", str(home))
-            options = LoadOptions(
-                n_ctx=1024, n_slots=2, deterministic=deterministic, cache=False, draft=str(draft) if draft else "off"
-            )
-            self.ready: Ready = load(path, options, lambda stage, fraction: None)
-        ready = self.ready
-        self.runner = LlamaRunner(ready.context, drafter=ready.drafter)
-
-    def speculator(self) -> Speculator:
-        speculator = Speculator(self.ready.speculator.limits, {1: 0.01})
-        speculator.costs, speculator.ledger = Free({1: 0.01}), Rich()
-        if speculator.model is not None:
-            speculator.model = Eager(0.0)
-        return speculator
-
-    def answer(self, prompt: Prompt, *, drafts: bool, n: int = 96, **more: Any) -> tuple[str, Timings]:
-        params = more.pop("params", SamplingParams(temperature=0))
-        request = Request("r", prompt, params, max_tokens=n, speculate=drafts, **more)
-        scheduler = Scheduler(self.ready.rules, self.speculator())
-        self.ready.context.clear()
-        scheduler.submit(self.ready.preparer.prepare(request))
-        text, logprobs, end = "", [], None
-        while step := scheduler.schedule(time.perf_counter()):
-            for event in scheduler.drain() + scheduler.commit(step, self.runner.execute(step)):
-                text += getattr(event, "text", "")
-                logprobs += getattr(event, "logprobs", ())
-                end = event
-        assert isinstance(end, Finished), end
-        assert end.exact == self.ready.info.deterministic
-        return text + repr(logprobs), end.timings
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _compiled() -> None:
     lookup.warm_up()
 
 
 @pytest.fixture(scope="module")
-def bench(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    made = Bench(smollm2, tmp_path_factory.mktemp("home"), draft=smollm2)
+def bench(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forced]:
+    made = Forced(smollm2, tmp_path_factory.mktemp("home"), draft=smollm2)
     yield made
     made.ready.close()
 
@@ -111,7 +47,7 @@ def bench(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
     ],
     ids=["greedy", "sampled", "penalties and log probabilities"],
 )
-def test_lookups_and_a_draft_model_leave_every_byte_as_it_is(bench: Bench, params: SamplingParams) -> None:
+def test_lookups_and_a_draft_model_leave_every_byte_as_it_is(bench: Forced, params: SamplingParams) -> None:
     plain, none = bench.answer(COPY, drafts=False, params=params)
     drafted, timings = bench.answer(COPY, drafts=True, params=params)
     assert drafted == plain
@@ -119,18 +55,18 @@ def test_lookups_and_a_draft_model_leave_every_byte_as_it_is(bench: Bench, param
     assert timings.draft_n_accepted > 3
 
 
-def test_lookups_alone(bench: Bench) -> None:
+def test_lookups_alone(bench: Forced) -> None:
     bench.runner = LlamaRunner(bench.ready.context)
     try:
         plain, _ = bench.answer(COPY, drafts=False)
         drafted, timings = bench.answer(COPY, drafts=True)
     finally:
-        bench.runner = LlamaRunner(bench.ready.context, drafter=bench.ready.drafter)
+        bench.runner = LlamaRunner(bench.ready.context, drafter=bench.ready.pair.drafter)
     assert drafted == plain
     assert {source for source, _, _ in timings.draft_sources} == {"conversation"}
 
 
-def test_stop_strings_and_limits(bench: Bench) -> None:
+def test_stop_strings_and_limits(bench: Forced) -> None:
     for more in ({"stop": ("y + 2",)}, {"stop": ("return", "beta")}, {"n": 7}, {"n": 1}):
         plain, _ = bench.answer(COPY, drafts=False, **more)
         drafted, _ = bench.answer(COPY, drafts=True, **more)
@@ -139,7 +75,7 @@ def test_stop_strings_and_limits(bench: Bench) -> None:
 
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
 @pytest.mark.parametrize("logprobs", [None, 1])
-def test_a_schema_drafts_its_own_skeleton(bench: Bench, temperature: float, logprobs: int | None) -> None:
+def test_a_schema_drafts_its_own_skeleton(bench: Forced, temperature: float, logprobs: int | None) -> None:
     prompt = ChatPrompt((Message("user", "Describe a person as JSON."),))
     more: dict[str, Any] = {
         "constraint": Constraint("json_schema", SCHEMA),
@@ -153,7 +89,7 @@ def test_a_schema_drafts_its_own_skeleton(bench: Bench, temperature: float, logp
 
 def test_gemma_with_its_sliding_window(gemma: Path, tmp_path: Path) -> None:
     for deterministic in (True, False):
-        bench = Bench(gemma, tmp_path, deterministic=deterministic)
+        bench = Forced(gemma, tmp_path, deterministic=deterministic)
         # Longer than the window of 512 tokens, so that cells are used again while drafts are taken back.
         prompt = TextPrompt("One, two, three. " * 140)
         plain, _ = bench.answer(prompt, drafts=False, n=60)
@@ -165,7 +101,7 @@ def test_gemma_with_its_sliding_window(gemma: Path, tmp_path: Path) -> None:
 
 
 def test_qwen_stays_in_its_window(qwen: Path, tmp_path: Path) -> None:
-    bench = Bench(qwen, tmp_path)
+    bench = Forced(qwen, tmp_path)
     plain, _ = bench.answer(COPY, drafts=False, n=40)
     drafted, timings = bench.answer(COPY, drafts=True, n=40)
     bench.ready.close()
@@ -173,12 +109,12 @@ def test_qwen_stays_in_its_window(qwen: Path, tmp_path: Path) -> None:
     assert timings.draft_n_accepted > 5
 
 
-def test_a_model_with_other_tokens_cannot_draft(bench: Bench, gemma: Path) -> None:
+def test_a_model_with_other_tokens_cannot_draft(bench: Forced, gemma: Path) -> None:
     with pytest.raises(ModelUnsupported, match="cannot draft"):
         Drafter(gemma, bench.ready.context.model, n_ctx=512, n_threads=1)
 
 
-def test_vocabularies_are_compared_as_llama_cpp_does(bench: Bench) -> None:
+def test_vocabularies_are_compared_as_llama_cpp_does(bench: Forced) -> None:
     own = vocabulary_of(bench.ready.context.model)
     assert difference(own, own) == ""
     assert difference(own, replace(own, n=own.n + 100)) == ""
@@ -189,10 +125,10 @@ def test_vocabularies_are_compared_as_llama_cpp_does(bench: Bench) -> None:
     assert difference(own, renamed) == "token 900 is another one"
 
 
-def test_a_draft_model_follows_what_it_is_shown(bench: Bench) -> None:
+def test_a_draft_model_follows_what_it_is_shown(bench: Forced) -> None:
     from fireside_engine.core.step import Propose
 
-    drafter, sequence = bench.ready.drafter, bench.ready.preparer.prepare(Request("r", COPY))
+    drafter, sequence = bench.ready.pair.drafter, bench.ready.preparer.prepare(Request("r", COPY))
     assert drafter is not None
 
     def ask(tokens: Any, k: int = 5) -> list[int]:

@@ -31,6 +31,7 @@ from fireside_engine.core.slot import Slot
 from fireside_engine.core.speculation.drafting import LEAST
 from fireside_engine.core.speculation.report import report
 from fireside_engine.core.speculation.speculator import Limits, Plan, Speculator, rows_of
+from fireside_engine.core.speculation.tenure import Wish
 from fireside_engine.core.step import Chunk, Copy, Cut, Draw, Drawn, Phase, Propose, Restore, Result, Step, Tokens
 from fireside_engine.core.window import TILE, next_cut
 
@@ -165,6 +166,10 @@ class Scheduler:
         admissible = self._waiting.next(self._slots, self._now)
         return not ready and admissible is None and not any(map(settling.unsettled, self._slots))
 
+    def draft_wish(self) -> Wish | None:
+        """Whether the draft model is to leave memory or to come back; each is told once."""
+        return self.speculator.wish(idle=self.is_idle and not self._waiting)
+
     @property
     def n_waiting(self) -> int:
         return len(self._waiting)
@@ -208,6 +213,9 @@ class Scheduler:
             self._saved(step, result.kept)
             return self.drain()
         if step.restore is not None:
+            if result.restored and result.draft_n:
+                slot = self._slots[step.restore.slot]
+                self.speculator.restored(slot.tokens[: result.draft_n])
             self._restored(done=result.restored)
             return self.drain()
         self._account(step, result)

@@ -188,6 +188,8 @@ class Result:
     """Seconds of a monotonic clock."""
     restored: bool = False
     """Of a RESTORE: the slot holds what was to be restored; otherwise it holds nothing."""
+    draft_n: int = 0
+    """Of a RESTORE: so many of these tokens the draft model got back as well."""
     kept: tuple[bool, ...] = ()
     """Of a SAVE: which cuts were taken over."""
     proposed: tuple[tuple[int, float], ...] = ()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from fireside_engine.core.speculation.verify import verify
 from fireside_engine.core.state_rows import Rows, RowsUse
-from fireside_engine.core.step import Chunk, Cut, Drawn, Logits, Phase, Propose, Restore, Result, Step
+from fireside_engine.core.step import Chunk, Cut, Drawn, Logits, Phase, Propose, Restore, Result, Step, Tokens
 from fireside_engine.errors import FiresideError, InternalError
 from fireside_engine.llama.context import Context
 from fireside_engine.llama.drafter import Drafter
@@ -33,6 +33,15 @@ class Stored:
     rows: list[RowsUse]
     state: bytes | memoryview | None
     """The checkpoint, where the memory needs one."""
+    draft: StoredDraft | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDraft:
+    """KV of the draft model that was stored with it."""
+
+    tokens: Tokens
+    rows: list[RowsUse]
 
 
 class LlamaRunner:
@@ -44,12 +53,16 @@ class LlamaRunner:
         state: StateAccess | None = None,
         keep: Keep | None = None,
         drafter: Drafter | None = None,
+        keep_draft: Keep | None = None,
     ) -> None:
-        """keep: takes what is cut out of KV, at once; it returns False when it cannot."""
+        """keep: takes what is cut out of KV, at once; it returns False when it cannot. keep_draft: the same for KV of
+        the draft model."""
         self._context = context
         self._state = state
         self._keep = keep
-        self._drafter = drafter
+        self._keep_draft = keep_draft
+        self.drafter = drafter
+        """May come and go between two steps."""
 
     def execute(self, step: Step) -> Result:
         """Never raises for what a request can cause: failures are part of the result."""
@@ -64,7 +77,9 @@ class LlamaRunner:
         if step.phase is Phase.SAVE:
             return Result((), started, time.perf_counter(), kept=tuple(map(self._cut, step.cuts)))
         if step.restore is not None:
-            return Result((), started, time.perf_counter(), restored=self._restore(step.restore))
+            done = self._restore(step.restore)
+            draft_n = self._restore_draft(step.restore) if done else 0
+            return Result((), started, time.perf_counter(), restored=done, draft_n=draft_n)
         if step.propose is not None:
             proposed = self._propose(step.propose)
             return Result((), started, time.perf_counter(), proposed=proposed)
@@ -100,7 +115,35 @@ class LlamaRunner:
             return False
         if cut.state and state is None:
             return False
+        self._cut_draft(cut)
         return self._keep(cut, rows, state)
+
+    def _cut_draft(self, cut: Cut) -> None:
+        """What the draft model knows of the same conversation goes with it. It is worth a few seconds after a restart;
+        what cannot be kept is computed again."""
+        drafter = self.drafter
+        if drafter is None or self._keep_draft is None:
+            return
+        try:
+            part = drafter.cut(cut.tokens)
+        except (InternalError, MemoryError):
+            log.exception("KV of the draft model could not be cut")
+            return
+        if part is not None:
+            start, stop, rows = part
+            own = replace(cut, slot=0, start=start, stop=stop, n=stop, tokens=cut.tokens[:stop], state=False)
+            if self._keep_draft(own, rows, None):
+                drafter.saved(stop)
+
+    def _restore_draft(self, restore: Restore) -> int:
+        stored: Stored = restore.payload
+        if self.drafter is None or stored.draft is None:
+            return 0
+        try:
+            return self.drafter.restore(stored.draft.tokens, stored.draft.rows)
+        except MemoryError:
+            log.exception("there is no memory to bring the draft model's KV back")
+            return 0
 
     def _restore(self, restore: Restore) -> bool:
         if self._state is None:
@@ -114,10 +157,10 @@ class LlamaRunner:
             return False
 
     def _propose(self, wanted: Propose) -> tuple[tuple[int, float], ...]:
-        if self._drafter is None:
+        if self.drafter is None:
             return ()
         try:
-            return tuple(self._drafter.propose(wanted))
+            return tuple(self.drafter.propose(wanted))
         except FiresideError:
             # Without drafts the answer goes on as well.
             log.exception("the draft model failed")

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -27,6 +28,7 @@ from fireside_engine.worker.protocol import (
     Beat,
     Cancel,
     Command,
+    Drafting,
     Forget,
     Happened,
     Hold,
@@ -229,6 +231,9 @@ class WorkerHandle:
             case Loaded(info):
                 if self._loaded is not None and not self._loaded.done():
                     self._loaded.set_result(info)
+            case Drafting(state, words, devices):
+                if self.info is not None:
+                    self.info = replace(self.info, draft_state=state, speculation=words, devices=devices)
             case LoadFailed(error):
                 self._leaving = True
                 if self._loaded is not None and not self._loaded.done():

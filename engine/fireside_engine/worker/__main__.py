@@ -87,7 +87,7 @@ def _serve(command: Load, commands: BinaryIO, write: Callable[[Reply], None]) ->
         return serve_embeddings(command, commands, write, 1.0)
     # Everything heavy is imported after the first command, so that a worker is there at once.
     from fireside_engine.core.scheduler import Scheduler
-    from fireside_engine.llama.runner import LlamaRunner
+    from fireside_engine.worker.companion import draft_side
     from fireside_engine.worker.driver import BEAT_SECONDS, Driver
     from fireside_engine.worker.loading import load
     from fireside_engine.worker.outbox import Outbox
@@ -114,9 +114,11 @@ def _serve(command: Load, commands: BinaryIO, write: Callable[[Reply], None]) ->
     try:
         ready = load(Path(command.path), command.options, report, Path(command.draft) if command.draft else None)
         keeper = ready.keeper
-        runner = LlamaRunner(ready.context, ready.state, keeper.keep if keeper is not None else None, ready.drafter)
+        drafting = draft_side(ready, outbox.send)
         scheduler = Scheduler(ready.rules, ready.speculator)
-        driver = Driver(scheduler, runner, ready.preparer.prepare, outbox, keeper)
+        driver = Driver(
+            scheduler, drafting.runner, ready.preparer.prepare, outbox, drafting.cache, companion=drafting.companion
+        )
     except FiresideError as error:
         return _give_up(write, error)
     except Exception as error:
@@ -134,6 +136,8 @@ def _serve(command: Load, commands: BinaryIO, write: Callable[[Reply], None]) ->
     driver.run()
     if keeper is not None and not keeper.close(FLUSH_SECONDS):
         log.warning("the process left before all KV was written")
+    if drafting.runner.drafter is not None:
+        drafting.runner.drafter.close()
     ready.close()
     return 0
 

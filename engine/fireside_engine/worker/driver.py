@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Executor
 from functools import partial
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from fireside_engine.core.request import Request
 from fireside_engine.core.restoring import Restored
 from fireside_engine.core.scheduler import Scheduler
 from fireside_engine.core.sequence import Sequence
+from fireside_engine.core.speculation.tenure import Wish
 from fireside_engine.core.step import Phase, Result, Step
 from fireside_engine.errors import FiresideError
 from fireside_engine.worker.outbox import Outbox
@@ -64,8 +66,25 @@ class Cache(Protocol):
         """An answer is complete. Called on threads beside decoding."""
         ...
 
-    def forget(self, owner: Owner | None, /) -> None:
-        """KV of a conversation, or (None) any, was deleted from disk: nothing of it may come back or be written."""
+    def forget(self, owner: Owner | None, /, *, drop: bool) -> None:
+        """KV of a conversation, or (None) any, was deleted from disk: nothing of it may come back or be written.
+        `drop`: what is in memory of it goes as well."""
+        ...
+
+
+class Companion(Protocol):
+    """Where the draft model comes from and goes to."""
+
+    def leave(self, why: str, pool: Executor, /) -> None:
+        """Free its memory."""
+        ...
+
+    def come(self, pool: Executor, done: Callable[[Any | None], None], /) -> None:
+        """Load it; `done` is called on another thread, with None where it cannot be had."""
+        ...
+
+    def seat(self, drafter: Any, /) -> None:
+        """It is loaded."""
         ...
 
 
@@ -84,7 +103,7 @@ class NoCache:
     def ended(self, _sequence: Sequence, /) -> None:
         return
 
-    def forget(self, _owner: Owner | None, /) -> None:
+    def forget(self, _owner: Owner | None, /, *, drop: bool) -> None:  # noqa: ARG002 - there is nothing to drop
         return
 
 
@@ -98,7 +117,9 @@ class Driver:
         prepare: Callable[[Request], Sequence],
         outbox: Outbox,
         cache: Cache | None = None,
+        companion: Companion | None = None,
     ) -> None:
+        self._companion = companion
         self._cache: Cache = cache or NoCache()
         self._scheduler = scheduler
         self._runner = runner
@@ -148,7 +169,7 @@ class Driver:
     def _forget(self, owner: Owner | None, *, drop: bool) -> None:
         self._scheduler.forget(owner, drop=drop)
         # What was cut before lies with the cache by now.
-        self._cache.forget(owner)
+        self._cache.forget(owner, drop=drop)
 
     # --- preparing
 
@@ -185,6 +206,7 @@ class Driver:
             if step is not None:
                 self._execute(step)
                 self._after()
+            self._attend()
         self._spill()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -206,6 +228,25 @@ class Driver:
                 self._ended(sequence)
             else:
                 self._pool.submit(self._ended, sequence)
+
+    def _attend(self) -> None:
+        """The draft model comes or goes, as the scheduler wishes."""
+        if self._companion is None:
+            return
+        match self._scheduler.draft_wish():
+            case Wish.FREE:
+                model = self._scheduler.speculator.model
+                self._scheduler.speculator.left()
+                self._companion.leave(model.useless if model is not None else "", self._pool)
+            case Wish.LOAD:
+                self._companion.come(self._pool, lambda drafter: self._post(lambda: self._came(drafter)))
+
+    def _came(self, drafter: Any | None) -> None:
+        if self._companion is None or drafter is None:
+            self._scheduler.speculator.tenure.stayed_away()
+            return
+        self._companion.seat(drafter)
+        self._scheduler.speculator.came()
 
     def _fetched(self, request_id: str, payload: Any | None, n: int) -> None:
         self._post(lambda: self._scheduler.fetched(request_id, payload, n))

@@ -59,14 +59,16 @@ class Keeper:
         *,
         label: str,
         has_rows: bool,
-        tokenizer: Tokenizer,
+        tokenizer: Tokenizer | None,
+        beside: Keeper | None = None,
     ) -> None:
         """identify: everything that makes KV useless elsewhere; on a thread of its own, because it may read the whole
         model. It then calls its argument first: nothing can be there of a model that was never seen. label: the model,
-        for people."""
-        self._store = store
-        self._writer = Writer(store)
-        self._reader = Reader(store)
+        for people. tokenizer: None where answers are not remembered. beside: the keeper of another model in this
+        process, whose threads serve this one too."""
+        self.store = store
+        self._writer: Writer = Writer(store) if beside is None else beside._writer
+        self._reader: Reader = Reader(store) if beside is None else beside._reader
         self._label = label
         self._has_rows = has_rows
         self._tokenizer = tokenizer
@@ -125,7 +127,13 @@ class Keeper:
     def ended(self, sequence: Sequence) -> None:
         """Remember the tokens of an answer whose text would be cut into others when it comes back as history."""
         tail: Tail | None = sequence.tail
-        if tail is None or sequence.owner is None or sequence.stop_string is not None or not sequence.generated:
+        if (
+            tail is None
+            or self._tokenizer is None
+            or sequence.owner is None
+            or sequence.stop_string is not None
+            or not sequence.generated
+        ):
             return
         tokens = sequence.generated
         if tokens[-1] in sequence.eog:
@@ -179,7 +187,7 @@ class Keeper:
                 return True
         return self._write(cut, rows, state)
 
-    def forget(self, owner: Owner | None) -> None:
+    def forget(self, owner: Owner | None, *, drop: bool) -> None:  # noqa: ARG002 - what is in memory is the driver's
         """What waits to be written of a deleted conversation goes, and so do answers in memory: of all conversations,
         because whose they are is not known here."""
         with self._lock:
@@ -188,13 +196,17 @@ class Keeper:
         if owner is not None:
             self._writer.forget(owner)
 
+    def identified(self, timeout: float) -> bool:
+        """What was cut so far is on its way to the disk. Waits until the model's name is known."""
+        return self._identified.wait(timeout)
+
     def close(self, timeout: float) -> bool:
         """Write what waits. False when that takes longer."""
-        self._identified.wait(timeout)
+        self.identified(timeout)
         self._reader.close()
         written = self._writer.close(timeout)
         if written:
-            self._store.close()
+            self.store.close()
         return written
 
     # --- inside

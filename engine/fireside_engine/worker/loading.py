@@ -26,7 +26,6 @@ from fireside_engine.hardware import cpu, memory
 from fireside_engine.kv_cache.store import Store
 from fireside_engine.llama import breakdown, exact, library
 from fireside_engine.llama.context import Context, ContextOptions
-from fireside_engine.llama.drafter import Drafter
 from fireside_engine.llama.grammar import GrammarCompiler
 from fireside_engine.llama.model import Model
 from fireside_engine.llama.state import StateAccess
@@ -35,7 +34,7 @@ from fireside_engine.models.gguf import Header, read_header
 from fireside_engine.worker import identity, measured
 from fireside_engine.worker.desk import Desk
 from fireside_engine.worker.keeping import Keeper
-from fireside_engine.worker.pairing import choose_drafter
+from fireside_engine.worker.pairing import Pair, choose_drafter
 from fireside_engine.worker.prepare import Preparer
 from fireside_engine.worker.protocol import LoadOptions, ModelInfo
 from fireside_engine.worker.renderer import Renderer
@@ -49,6 +48,9 @@ MOST_WARM = 48 << 20
 Stage = Literal["reading", "probing", "warming"]
 Report = Callable[[Stage, float], None]
 
+
+SOURCES = "lookups and grammar"
+"""What drafts without a draft model."""
 
 COSTS = "costs"
 """Directory of the cache for what batches were seen to cost."""
@@ -65,7 +67,7 @@ class Ready:
     preparer: Preparer
     keeper: Keeper | None
     """None: KV is not kept on disk."""
-    drafter: Drafter | None
+    pair: Pair
     info: ModelInfo
     desk: Desk
     probe_name: str
@@ -75,8 +77,6 @@ class Ready:
         if known := self.speculator.costs.known():
             measured.save_costs(address.cache_dir() / COSTS, self.probe_name, known)
         self.desk.close()
-        if self.drafter is not None:
-            self.drafter.close()
         self.preparer.close()
         self.context.close()
         self.context.model.close()
@@ -116,7 +116,8 @@ def load(path: Path, options: LoadOptions, report: Report, draft: Path | None = 
         # There, a text depends on the request alone, not on what was said before.
         preparer.recall_with(keeper.recall)
     limits = _limits(probe, model, options, trimmable=trimmable)
-    drafter, draft_words = choose_drafter(model, options.draft, draft, probe, limits, context)
+    pair = choose_drafter(model, options.draft, draft, probe, limits, context)
+    drafter = pair.drafter
     limits = replace(limits, draft_size=drafter.model.size / model.size if drafter is not None else 0.0)
     info = ModelInfo(
         architecture=header.architecture,
@@ -140,12 +141,14 @@ def load(path: Path, options: LoadOptions, report: Report, draft: Path | None = 
         step_ms=probe.seconds.get(1, 0.0) * 1e3,
         chat_format=form,
         fill=tokenizer.fill is not None,
-        speculation=limits.reason or f"lookups and grammar; {draft_words}",
+        speculation=limits.reason or f"{SOURCES}; {pair.words}",
+        draft=drafter.path.stem if drafter is not None else "",
+        draft_state="loaded" if drafter is not None else "none",
     )
     known = measured.load_costs(address.cache_dir() / COSTS, probe_name)
     speculator = Speculator(limits, probe.seconds, known=known)
     desk = Desk(tokenizer, preparer)
-    return Ready(context, state, rules, speculator, preparer, keeper, drafter, info, desk, probe_name)
+    return Ready(context, state, rules, speculator, preparer, keeper, pair, info, desk, probe_name)
 
 
 def _model(path: Path, header: Header, options: LoadOptions, report: Report) -> Model:

@@ -91,6 +91,9 @@ class ModelInfo:
     """Its vocabulary has tokens for filling in the middle."""
     speculation: str = ""
     """What drafts for it, or why nothing does, in words."""
+    draft: str = ""
+    """The draft model that was loaded with it, by the name of its file."""
+    draft_state: Literal["none", "loaded", "freed"] = "none"
 
 
 # --- server to worker
@@ -184,7 +187,19 @@ class Beat:
     kind: Literal["beat"] = "beat"
 
 
-Reply = Loading | Loaded | LoadFailed | Happened | Beat | Told
+@dataclass(frozen=True, slots=True)
+class Drafting:
+    """The draft model left memory, or came back."""
+
+    state: Literal["loaded", "freed"]
+    words: str
+    """In place of `ModelInfo.speculation`."""
+    devices: tuple[DeviceBytes, ...]
+    """In place of `ModelInfo.devices`."""
+    kind: Literal["drafting"] = "drafting"
+
+
+Reply = Loading | Loaded | LoadFailed | Happened | Beat | Told | Drafting
 
 
 @checked_dataclass(frozen=True, config=ConfigDict(ser_json_bytes="base64", val_json_bytes="base64"))

@@ -84,6 +84,9 @@ def _allowed(chosen: Sequence[Hope], rows: int, cost: float, plain_rate: float, 
         return True
     # Drafts that must be accepted, of each stream alike, so that nothing is lost.
     needed = -(-(cost * plain_rate - len(chosen)) // len(chosen))
+    if needed < 1:
+        # Only what is spent already can be lost.
+        return ledger.allows(loss, 0.0)
     at = int(needed) - 1
     breaking_even = [hope.reach[at] if at < min(len(hope.reach), rows - 1) else 0.0 for hope in chosen]
     return ledger.allows(loss, 1.0 - sum(breaking_even) / len(breaking_even))

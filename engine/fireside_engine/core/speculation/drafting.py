@@ -142,5 +142,14 @@ class ModelDrafting:
         self._met = self._met * 0.95 + accepted
         self._tried = self._tried * 0.95 + accepted + refused
 
+    def could_pay(self, ratio: Callable[[int], float], most_rows: int) -> bool:
+        """Whether it would pay at its best; what it costs may be less by now than it was."""
+        return outlook(AT_BEST, 0.9 * self.token_cost, ratio, most_rows).gain > MARGIN
+
+    def again(self) -> ModelDrafting:
+        """The same model, loaded again: on trial, and given up sooner than the first time."""
+        cost = 0.9 * self.token_cost
+        return ModelDrafting(cost, _rests=GIVE_UP - 1, _drafts=TRIALS // 2)
+
     def _give_up(self, why: str) -> None:
         self.useless = f"the draft model cannot pay: {why}"

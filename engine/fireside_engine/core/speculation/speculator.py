@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from fireside_engine.core.sequence import Sequence as Request
 from fireside_engine.core.slot import Slot
 from fireside_engine.core.speculation.calibration import Calibration, Source
@@ -21,8 +23,9 @@ from fireside_engine.core.speculation.drafting import ModelDrafting
 from fireside_engine.core.speculation.ledger import FREE, Ledger
 from fireside_engine.core.speculation.lookup import Index, Stores
 from fireside_engine.core.speculation.matching import MAX_DRAFT
+from fireside_engine.core.speculation.tenure import Tenure, Wish
 from fireside_engine.core.speculation.tracker import Draft, Tracker
-from fireside_engine.core.step import Chunk, Draw
+from fireside_engine.core.step import Chunk, Draw, Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +80,11 @@ class Speculator:
         self.model = ModelDrafting(limits.draft_size) if limits.draft_size else None
         self._trackers: dict[int, Tracker] = {}
         self._indexes: dict[int, Index] = {}
+        self.tenure = Tenure()
         self._known: tuple[str, int] = ("", 0)
         """The request that the draft model knows, and how many tokens of it."""
+        self._read_before = np.zeros(0, np.int32)
+        """What it knows of the request before, for one that goes on from there."""
         self._spent = 0.0
         """Steps that the pending draft of the draft model took."""
 
@@ -112,6 +118,9 @@ class Speculator:
         if tracker is None:
             return
         self._spent = 0.0
+        if self.model is not None and self._known[0] == request.request_id and self._known[1]:
+            self._read_before = slot.tokens[: self._known[1]].copy()
+            self._known = ("", 0)
         if request.owner is None:
             return
         start, stop = len(request.prompt), len(request.prompt) + request.n_generated
@@ -176,8 +185,14 @@ class Speculator:
         return Proposal(slot, found.k)
 
     def _lag(self, slot: Slot, request: Request) -> int:
+        """Tokens that the draft model has to read before it can go on, the latest included."""
         known, n = self._known
-        return slot.n + 1 - (n if known == request.request_id else 0)
+        if known != request.request_id:
+            before = self._read_before[: slot.n]
+            different = np.nonzero(before != slot.tokens[: len(before)])[0]
+            n = int(different[0]) if len(different) else len(before)
+            self._known = (request.request_id, n)
+        return slot.n + 1 - n
 
     def proposed(self, plan: Plan, drafted: Sequence[tuple[int, float]], seconds: float) -> None:
         """The draft model has drafted."""
@@ -194,11 +209,39 @@ class Speculator:
         if tracker is not None:
             tracker.propose_by_model(drafted)
 
+    # --- the draft model's place in memory
+
+    def restored(self, tokens: Tokens) -> None:
+        """The draft model got KV of these tokens back from disk."""
+        self._known, self._read_before = ("", 0), tokens.copy()
+
+    def wish(self, *, idle: bool) -> Wish | None:
+        """Whether the draft model is to leave memory, or to come back; followed by `left`, `came` or
+        `tenure.stayed_away`. idle: nothing is to be computed."""
+        if self.model is None:
+            return None
+
+        def ratio(rows: int) -> float:
+            return self.costs.ratio(0, 1, rows)
+
+        could_pay = idle and self.tenure.is_over and self.model.could_pay(ratio, self.limits.most_rows)
+        return self.tenure.wish(useless=bool(self.model.useless), could_pay=could_pay, idle=idle)
+
+    def left(self) -> None:
+        self.tenure.left()
+        self._known, self._read_before = ("", 0), self._read_before[:0]
+
+    def came(self) -> None:
+        self.tenure.came()
+        if self.model is not None:
+            self.model = self.model.again()
+
     def settle(self, plan: Plan, slots: Sequence[Slot], drawn: Mapping[int, Sequence[int]], seconds: float) -> None:
         """What was drawn for each stream of the plan's batch, and how long it took, draws included."""
         step = self.costs.step(plan.depth)
         self.costs.observe(plan.depth, plan.streams, plan.rows, seconds)
         n_drawn = sum(len(tokens) for tokens in drawn.values())
+        self.tenure.worked(n_drawn)
         plain = n_drawn / plan.plain_rate
         won = 0.0
         if plan.rows > 1 and step > 0.0:
