@@ -37,6 +37,12 @@ class Account:
     exact: bool | None = None
     drafted: int = 0
     accepted: int = 0
+    draft_won_ms: float = 0.0
+    """What drafts won against decoding token by token; negative where they lost."""
+    draft_runs: tuple[tuple[int, int], ...] = ()
+    """(first character, number) of each part of the text that was drafted and accepted, where that was asked for."""
+    no_drafts: str = ""
+    """Why nothing drafts for this model, where that is the model's nature."""
     load_ms: float = 0.0
     queue_ms: float = 0.0
     seed: int | None = None
@@ -76,6 +82,9 @@ class Account:
             exact=exact if isinstance(exact, bool) else None,
             drafted=count_in(timings, "draft_n") or 0,
             accepted=count_in(timings, "draft_n_accepted") or 0,
+            draft_won_ms=number_in(timings, "draft_ms_won") or 0.0,
+            draft_runs=_runs(extension.get("draft_runs")),
+            no_drafts=_why_off(extension),
             load_ms=number_in(extension, "load_ms") or 0.0,
             queue_ms=number_in(extension, "queue_ms") or 0.0,
             seed=count_in(extension, "seed"),
@@ -94,7 +103,19 @@ class Account:
     def of_json(cls, data: dict[str, Any]) -> Account:
         """Inverse of `to_json`; members of another version are ignored."""
         known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in data.items() if name in known})
+        values = {name: value for name, value in data.items() if name in known}
+        return cls(**values | {"draft_runs": _runs(values.get("draft_runs"))})
+
+
+def _runs(value: object) -> tuple[tuple[int, int], ...]:
+    """Pairs of numbers; whatever else is there is left out."""
+    pairs = [tuple(pair) for pair in value if isinstance(pair, list | tuple)] if isinstance(value, list | tuple) else []
+    return tuple((a, n) for a, n in (p for p in pairs if len(p) == 2) if isinstance(a, int) and isinstance(n, int))
+
+
+def _why_off(extension: dict[str, Any]) -> str:
+    off, _, why = str(extension.get("speculation") or "").partition("off: ")
+    return "" if off else why
 
 
 def number_in(source: dict[str, Any], name: str) -> float | None:

@@ -24,6 +24,8 @@ class AppSettings:
     """Of the chat; empty suits the terminal."""
     vim: bool = False
     """Whether esc leaves the prompt for the messages, as in vim."""
+    tint: bool = False
+    """Whether answers are shown as they were written, with what was drafted and accepted tinted."""
     keys: dict[str, str] = field(default_factory=dict)
     """Keys of the chat by the name of what they do, e.g. `chat.new = "ctrl+k"`."""
     personas: dict[str, str] = field(default_factory=dict)
@@ -58,9 +60,23 @@ def load() -> AppSettings:
         raise _invalid(file, str(cause)) from cause
 
 
+def save(name: str, value: bool | str) -> None:
+    """Remember one key; the rest of the file stays as it stands. Raises Failure."""
+    from fireside import toml_edit
+
+    file = path()
+    try:
+        text = file.read_text(encoding="utf-8") if file.is_file() else ""
+        changed = toml_edit.set_key(text, [name], value)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        address.write_private(file, changed)
+    except (OSError, ValueError) as cause:
+        raise _invalid(file, f"{name} cannot be kept: {cause}") from cause
+
+
 def read(data: dict[str, Any]) -> AppSettings:
     """Raises ValueError with words for the user."""
-    known: dict[str, type] = {"save": bool, "theme": str, "vim": bool, "keys": dict, "personas": dict}
+    known: dict[str, type] = {"save": bool, "theme": str, "vim": bool, "tint": bool, "keys": dict, "personas": dict}
     for name, value in data.items():
         if name not in known:
             raise ValueError(f"the key {name} is unknown. {did_you_mean(name, known)}".strip())

@@ -19,12 +19,19 @@ from fireside.terminal import Narrator
 from fireside.wire import JsonObject
 
 
+def drafting(draft: str) -> JsonObject:
+    """Members of a request's `fireside` for what `--draft` says. Off needs no other load of the model."""
+    return {"speculate": False} if draft == "off" else {"draft": draft} if draft else {}
+
+
 class Recording:
     """Opens the database only where it is needed: to continue, and to save."""
 
     def __init__(self, word: str | None = None, *, save: bool = True) -> None:
         """`word` names a conversation that goes on, or `last`. Raises UnknownConversation, StoreFailure."""
         self.saves = save
+        self.draft = ""
+        """The model that drafts, auto or off; empty leaves it to the engine."""
         if word is None:
             self.conversation = Conversation()
             return
@@ -43,6 +50,7 @@ class Recording:
     def anew(self) -> Recording:
         """For a new conversation with the same system prompt."""
         recording = Recording(save=self.saves)
+        recording.draft = self.draft
         recording.conversation.system = self.conversation.system
         return recording
 
@@ -58,7 +66,7 @@ class Recording:
 
     def extension(self) -> JsonObject:
         """Members of a request's `fireside` by which the engine keeps the conversation's KV."""
-        return {"conversation": self.conversation.id, "save": self.saves}
+        return {"conversation": self.conversation.id, "save": self.saves, **drafting(self.draft)}
 
     def messages(self, question: str, materials: Sequence[Material], system: str | None) -> list[JsonObject]:
         """Put the question to the conversation; gives what the model reads."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fireside.arguments import usage_error
+from fireside.conversations.tree import Conversation
 from fireside.wire import JsonObject
 
 HISTORY = "history"
@@ -144,6 +146,18 @@ def built_in() -> list[Workload]:
             ),
         ),
     ]
+
+
+def from_conversations(conversations: Sequence[Conversation]) -> list[Workload]:
+    """Each up to its last question, with all that was said before it: as the next answer would be asked for."""
+    found = []
+    for conversation in conversations:
+        messages = conversation.messages()
+        while messages and messages[-1]["role"] != "user":
+            messages.pop()
+        if messages:
+            found.append(Workload(f"{conversation.id[:6]} {conversation.title[:24]}".strip(), {"messages": messages}))
+    return found
 
 
 def from_file(path: Path) -> list[Workload]:

@@ -81,12 +81,22 @@ def why(account: Account, read_rate: float | None = None) -> list[str]:
         speed = f" at {about}{rate(account.rate)}" if account.rate else ""
         parts.append(f"{about}{plural(account.generated, 'token')}{speed}")
     if account.drafted:
-        parts.append(f"{count(account.accepted)} of {count(account.drafted)} drafts accepted")
+        parts.append(f"{count(account.accepted)} of {count(account.drafted)} drafts accepted{_won(account)}")
+    elif account.no_drafts:
+        parts.append(f"no drafts: {account.no_drafts}")
     if account.exact is not None:
         parts.append("exact" if account.exact else "lossless up to rounding")
     if end := _ENDINGS[account.ending]:
         parts.append(end)
     return parts
+
+
+def _won(account: Account) -> str:
+    """By drafts, where it can be felt."""
+    seconds = account.draft_won_ms / 1e3
+    if abs(seconds) < 0.05:
+        return ""
+    return f", {duration(abs(seconds))} {'won' if seconds > 0 else 'lost'}"
 
 
 def _known(account: Account) -> str:

@@ -201,6 +201,7 @@ def engine_command(
     host: str | None = None,
     idle_exit: float | None = None,
     deterministic: bool = False,
+    draft: str | None = None,
     api_key_file: str | None = None,
 ) -> list[str]:
     """The command that runs an engine server in the foreground, with this interpreter.
@@ -219,6 +220,8 @@ def engine_command(
         command += ["--idle-exit", str(idle_exit)]
     if deterministic:
         command += ["--deterministic"]
+    if draft is not None:
+        command += ["--draft", draft]
     if api_key_file is not None:
         command += ["--api-key-file", api_key_file]
     return command

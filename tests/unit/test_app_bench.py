@@ -9,6 +9,7 @@ import pytest
 
 from fireside import traffic
 from fireside.commands import bench
+from fireside.conversations.tree import Conversation
 from fireside.failure import Failure
 
 
@@ -82,3 +83,20 @@ def test_what_is_printed() -> None:
     assert text.splitlines()[-1].split() == [
         "edit", "10.0", "25.0", "2.50", "90", "of", "100", "conversation", "2", "of", "3",
     ]  # fmt: skip
+
+
+def test_conversations_are_asked_up_to_their_last_question() -> None:
+    talk = Conversation(system="Be brief.")
+    talk.ask("What is a river?")
+    talk.answer("Water.")
+    talk.ask("And a lake?")
+    talk.answer("More water.")
+    silent = Conversation()
+    (found,) = traffic.from_conversations([talk, silent])
+    assert found.body["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "What is a river?"},
+        {"role": "assistant", "content": "Water."},
+        {"role": "user", "content": "And a lake?"},
+    ]
+    assert "What is a river?" in found.name

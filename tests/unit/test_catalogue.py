@@ -14,7 +14,7 @@ from fireside_engine.models import names
 from fireside_engine.models.catalogue import Catalogue
 from fireside_engine.models.inventory import unique_name
 from fireside_engine.models.starter import find_in_package
-from gguf_writer import write_model, write_split
+from gguf_writer import Tensor, gguf, settings, write_model, write_split
 from model_home import install_starter, make_catalogue, make_folder, shown
 
 
@@ -291,3 +291,30 @@ def test_a_first_time_user_is_told_what_to_do(catalogue: Catalogue, folder: Path
         catalogue.default()
     assert "pip install wick" in caught.value.hint
     assert str(folder) in caught.value.hint
+
+
+def _sized(path: Path, n_params: int, vocabulary: int, pre: str) -> Path:
+    own = settings("llama", tokenizer__ggml__model="gpt2", tokenizer__ggml__pre=pre, llama__vocab_size=vocabulary)
+    del own["tokenizer.ggml.tokens"]
+    path.write_bytes(gguf(own, [Tensor("a", (n_params,))]))
+    return path
+
+
+def test_a_draft_model_has_the_same_tokenizer_and_is_much_smaller(catalogue: Catalogue, folder: Path) -> None:
+    """Vocabularies of one family are padded differently: Qwen2.5 7B has 128 tokens more than 0.5B."""
+    _sized(folder / "large.gguf", 64_000, 5_128, "qwen2")
+    _sized(folder / "other-tokenizer.gguf", 6_000, 5_128, "llama3")
+    _sized(folder / "too-large.gguf", 40_000, 5_128, "qwen2")
+    _sized(folder / "too-many-tokens.gguf", 6_400, 5_300, "qwen2")
+    assert catalogue.draft_for(catalogue.resolve("large")) is None
+    small = _sized(folder / "small.gguf", 3_200, 5_000, "qwen2")
+    assert catalogue.draft_for(catalogue.resolve("large")) == small
+    better = _sized(folder / "small-but-larger.gguf", 9_600, 5_000, "qwen2")
+    assert catalogue.draft_for(catalogue.resolve("large")) == better
+    assert catalogue.draft_for(catalogue.resolve("small")) is None
+
+
+def test_prediction_heads_of_a_model_are_told(catalogue: Catalogue, folder: Path) -> None:
+    path = folder / "heads.gguf"
+    path.write_bytes(gguf({**settings("glm4moe"), "glm4moe.nextn_predict_layers": 1}, [Tensor("a", (32,))]))
+    assert catalogue.resolve("heads").details["prediction_heads"] == 1

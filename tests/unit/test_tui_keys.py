@@ -106,7 +106,7 @@ def test_commands_change_the_next_request() -> None:
         body = ui.engine.bodies[-1]
         assert (body["temperature"], body["seed"], body["model"]) == (0.0, 9, NAME)
         name = ui.chat.state.conversation.id
-        assert body["fireside"] == {"deterministic": True, "conversation": name, "save": True}
+        assert body["fireside"] == {"deterministic": True, "conversation": name, "save": True, "draft_runs": True}
         assert body["messages"][0] == {"role": "system", "content": "Be [brief]."}
         await ui.send("/temp hot")
         await ui.until(lambda: "is a number" in ui.toasts)

@@ -86,6 +86,7 @@ def test_the_why_line() -> None:
         exact=True,
         drafted=40,
         accepted=31,
+        draft_won_ms=2400.0,
         load_ms=1500.0,
         seed=7,
     )
@@ -94,10 +95,15 @@ def test_the_why_line() -> None:
         "loaded in 2 s",
         "1,024 from cache + 31 read",
         "212 tokens at 41.8 tok/s",
-        "31 of 40 drafts accepted",
+        "31 of 40 drafts accepted, 2 s won",
         "exact",
         "length limit reached",
     ]
+    lost = Account("m", drafted=8, draft_won_ms=-300.0)
+    assert wording.why(lost) == ["m", "0 of 8 drafts accepted, 0.3 s lost"]
+    off = {"speculation": "off: what this model remembers cannot be taken back token by token"}
+    never = Account.of({}, off, model="m", asked="m", ending="stop")
+    assert wording.why(never) == ["m", "no drafts: what this model remembers cannot be taken back token by token"]
     stopped = Account("m", "stopped", generated=5, counted_here=True, rate=9.0, exact=False)
     assert wording.why(stopped) == ["m", "≈5 tokens at ≈9.0 tok/s", "lossless up to rounding", "stopped by you"]
 
@@ -223,13 +229,18 @@ def test_request_bodies() -> None:
     body = settings.body(conversation, saves=True)
     assert body["messages"] == [{"role": "user", "content": "q"}]
     assert (body["model"], body["temperature"], body["seed"], body["stream"]) == ("m", 0.0, 5, True)
-    assert body["fireside"] == {"deterministic": True, "save": True, "conversation": conversation.id}
+    assert body["fireside"] == {
+        "deterministic": True,
+        "save": True,
+        "draft_runs": True,
+        "conversation": conversation.id,
+    }
     assert body["return_progress"] is True
     fresh = {ChatSettings(seed=5).body(conversation, saves=True, new_seed=True)["seed"] for _ in range(8)}
     assert fresh != {5}
     plain = ChatSettings().body(conversation, saves=False)
     assert "temperature" not in plain
-    assert plain["fireside"] == {"save": False, "conversation": conversation.id}
+    assert plain["fireside"] == {"save": False, "draft_runs": True, "conversation": conversation.id}
     assert ChatSettings.of_json({**settings.to_json(), "unknown": 1}) == settings
     assert ChatSettings().to_json() == {}
 

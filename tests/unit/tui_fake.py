@@ -30,6 +30,8 @@ class Script:
     finish_reason: str = "stop"
     failure: Failure | None = None
     """Raised after the text."""
+    runs: tuple[tuple[int, int], ...] = ()
+    """What of the text was drafted and accepted."""
     hold: asyncio.Event | None = None
     """Waited for after the text, before the end."""
 
@@ -108,7 +110,7 @@ class FakeEngine:
                 "draft_n": 0,
                 "draft_n_accepted": 0,
             },
-            "fireside": {"route": model, "reason": "", "exact": True, "seed": 7},
+            "fireside": {"route": model, "reason": "", "exact": True, "seed": 7, "draft_runs": script.runs},
         }
 
     async def models(self) -> list[Model]:

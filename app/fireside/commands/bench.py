@@ -43,7 +43,7 @@ def main(words: Sequence[str]) -> ExitCode:
     parser.add_argument(
         "--traffic",
         metavar="FILE",
-        help="prompts of yours: texts between lines of ---, or .jsonl; `history` takes your own latest questions",
+        help="prompts of yours: texts between lines of ---, or .jsonl; `history`: your conversations",
     )
     parser.add_argument("--only", metavar="NAME", action="append", help="of the prompts this one; again for each")
     parser.add_argument("--rounds", type=count, default=3, metavar="N", help="times that each is asked both ways (3)")
@@ -90,8 +90,11 @@ def _traffic(name: str | None) -> list[Workload]:
         return traffic.built_in()
     if name != HISTORY:
         return traffic.from_file(Path(name))
-    questions = Store().recent_questions(MOST_HISTORY)
-    return [Workload(f"{i}: {q[:30]}", {"messages": [{"role": "user", "content": q}]}) for i, q in enumerate(questions)]
+    store = Store()
+    try:
+        return traffic.from_conversations([store.load(found.id) for found in store.summaries(MOST_HISTORY)])
+    finally:
+        store.close()
 
 
 def _measure(client: EngineClient, body: JsonObject, extension: JsonObject, name: str, rounds: int) -> JsonObject:

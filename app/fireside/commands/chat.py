@@ -30,6 +30,7 @@ def main(words: Sequence[str]) -> ExitCode:
         metavar="ID",
         help="go on with the last conversation, or with this one; the beginning of its id is enough",
     )
+    parser.add_argument("--draft", metavar="MODEL", help="the model that drafts; auto, or off to decode token by token")
     parser.add_argument("--no-save", dest="save", action="store_false", help="keep nothing of it")
     args = parser.read(words)
     chosen = app_settings.load()
@@ -39,6 +40,7 @@ def main(words: Sequence[str]) -> ExitCode:
         from fireside.repl import Repl, read_line
 
         recording = Recording(args.resume, save=saves)
+        recording.draft = args.draft or ""
         if system is not None:
             recording.conversation.system = system
         Repl(recording, recording.choice(args.option or args.model), read_line).run()
@@ -51,4 +53,4 @@ def main(words: Sequence[str]) -> ExitCode:
     from fireside.tui.app import run
     from fireside.tui.start import Start
 
-    return ExitCode(run(Start(name, system, args.resume or ""), saves=saves, settings=chosen))
+    return ExitCode(run(Start(name, system, args.resume or "", args.draft or ""), saves=saves, settings=chosen))

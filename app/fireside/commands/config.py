@@ -34,7 +34,7 @@ MODEL_KEYS = {
     "cache": bool,
 }
 """Of `models.NAME.KEY`."""
-APP_KEYS = {"save": bool, "theme": str, "vim": bool}
+APP_KEYS = {"save": bool, "theme": str, "vim": bool, "tint": bool}
 APP_TABLES = ("keys", "personas")
 _EPILOG = """\
 fireside config                              all that is set

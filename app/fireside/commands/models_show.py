@@ -42,6 +42,7 @@ def render(found: JsonObject) -> str:
         ("quality", _quality(row)),
         ("licence", details.get("licence")),
         ("roles", ", ".join(details.get("roles") or ())),
+        ("heads", _heads(details)),
         ("about", details.get("description")),
         ("would load", _plan(row)),
         ("needs", _memory(row["memory"], row["process"])),
@@ -49,6 +50,15 @@ def render(found: JsonObject) -> str:
         ("last load", _last(found["last_load"])),
     ]
     return "".join(f"{name:<14}{clean_line(str(value))}\n" for name, value in facts if value)
+
+
+def _heads(details: JsonObject) -> str:
+    """What the model could predict beyond the next token."""
+    n = details.get("prediction_heads") or 0
+    if not n:
+        return ""
+    which = "head" if n == 1 else "heads"
+    return f"{n} {which} for multi-token prediction, not used: llama.h does not give the states that they need"
 
 
 def _quality(row: JsonObject) -> str:

@@ -54,7 +54,17 @@ def render(endpoint: Endpoint, status: JsonObject) -> str:
         for word in ("note", "drift")
         if model.get(word)
     ]
+    notes += [
+        f"{clean_line(str(model.get('name')))}: drafts {_drafts(clean_line(str(words)))}\n"
+        for model in models
+        if (words := (model.get("info") or {}).get("speculation"))
+    ]
     return f"{', '.join(facts)}\n{body}{''.join(notes)}"
+
+
+def _drafts(words: str) -> str:
+    """What drafts, or why nothing does."""
+    return words if words.startswith("off") else f"by {words}"
 
 
 def _row(model: JsonObject) -> list[str]:

@@ -25,6 +25,7 @@ def main(words: Sequence[str]) -> ExitCode:
     parser.add_argument(
         "--deterministic", action="store_true", help="every model answers as `run --deterministic` does"
     )
+    parser.add_argument("--draft", metavar="MODEL", help="the model that drafts for all others; auto or off")
     parser.add_argument(
         "--api-key",
         action="append",
@@ -41,6 +42,7 @@ def main(words: Sequence[str]) -> ExitCode:
         port=args.port,
         idle_exit=args.idle_exit,
         deterministic=args.deterministic,
+        draft=args.draft,
         api_key_file=args.api_key_file,
     )
     # Not as arguments: those of a process that stays can be read by every user of the machine.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from fireside.conversations.tree import Conversation
+from fireside.recording import drafting
 from fireside.streaming import STREAM_OPTIONS
 
 
@@ -20,6 +21,8 @@ class ChatSettings:
     seed: int | None = None
     """None draws a new one for each answer."""
     deterministic: bool = False
+    draft: str = ""
+    """The model that drafts, auto or off; empty leaves it to the engine."""
 
     def body(self, conversation: Conversation, *, saves: bool, new_seed: bool = False) -> dict[str, Any]:
         """A request for a streamed answer; `new_seed` draws one even where a seed is set, so that a retry differs."""
@@ -28,12 +31,13 @@ class ChatSettings:
             "messages": conversation.messages(),
             **STREAM_OPTIONS,
             "seed": secrets.randbits(31) if new_seed or self.seed is None else self.seed,
-            "fireside": {"conversation": conversation.id, "save": saves},
+            "fireside": {"conversation": conversation.id, "save": saves, "draft_runs": True},
         }
         if self.temperature is not None:
             body["temperature"] = self.temperature
         if self.deterministic:
             body["fireside"]["deterministic"] = True
+        body["fireside"] |= drafting(self.draft)
         return body
 
     def to_json(self) -> dict[str, Any]:

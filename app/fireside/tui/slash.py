@@ -6,10 +6,11 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fireside import sources
+from fireside import app_settings, sources
 from fireside.app_settings import AppSettings
 from fireside.terminal import Narrator
 from fireside.tui import commands
+from fireside.tui.widgets.message import AnswerMessage
 
 if TYPE_CHECKING:
     from fireside.tui.screens.chat import ChatScreen
@@ -44,6 +45,8 @@ async def execute(screen: ChatScreen, invocation: commands.Invocation) -> None:
             raise commands.BadCommandError(f"There is no theme {argument}. /theme without a name shows them.")
         case "theme":
             screen.app.search_themes()
+        case "tint":
+            await _tint(screen, on=not state.app_settings.tint)
         case "vim":
             state.app_settings = replace(state.app_settings, vim=not state.app_settings.vim)
             screen.toast("vim keys: esc to the messages, i to the prompt" if state.app_settings.vim else "vim keys off")
@@ -76,10 +79,23 @@ async def execute(screen: ChatScreen, invocation: commands.Invocation) -> None:
                 raise commands.BadCommandError("Say /deterministic on or /deterministic off.")
             state.settings = replace(state.settings, deterministic=argument == "on")
             screen.toast(f"Deterministic {argument}, from the next message")
+        case "draft":
+            state.settings = replace(state.settings, draft=argument)
+            screen.toast(f"Drafts: {argument or 'as the engine chooses'}, from the next message")
         case "help":
             screen.action_help()
         case "quit":
             screen.app.exit(0)
+
+
+async def _tint(screen: ChatScreen, *, on: bool) -> None:
+    """For all answers that are shown and come; remembered for the next chat."""
+    state = screen.state
+    state.app_settings = replace(state.app_settings, tint=on)
+    for message in screen.query(AnswerMessage):
+        message.tint(on=on)
+    screen.toast("Drafted and accepted text is tinted" if on else "Answers as usual")
+    await asyncio.to_thread(app_settings.save, "tint", on)
 
 
 def _persona(settings: AppSettings, name: str) -> str:

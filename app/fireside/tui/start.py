@@ -14,3 +14,5 @@ class Start:
     system: str | None = None
     resume: str = ""
     """A chat to go on with: an id, the beginning of one, or `last`."""
+    draft: str = ""
+    """The model that drafts, auto or off; empty leaves it to the engine."""

@@ -120,6 +120,10 @@ class Finished:
     stop_string: str | None = None
     speculation: dict[str, Any] | None = None
     """What is known of drafts, where it was asked for (core.speculation.report)."""
+    draft_runs: tuple[tuple[int, int], ...] = ()
+    """(first character, number) of each part of the text that was drafted and accepted, where that was asked for."""
+    n_chars: int = 0
+    """Of the whole text."""
     kind: Literal["finished"] = "finished"
 
 

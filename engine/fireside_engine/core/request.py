@@ -141,5 +141,7 @@ class Request:
     tolerance: float = 0.0
     """0: drafts never decide what is said. Up to 1: what a smaller model says, `proposed` or as the draft model, stays
     where this model finds it good enough (core.sampling.tolerance)."""
+    draft_runs: bool = False
+    """Tell with the end which parts of the text were drafted and accepted."""
     report: bool = False
     """Tell with the end what is known of drafts on this machine."""

@@ -235,9 +235,13 @@ class Scheduler:
                 continue
             if step.phase is Phase.PREFILL:
                 self._prefilled(slot, sequence, result.finished)
-            for one in drawn.get(chunk.slot, ()):
+            taken = drawn.get(chunk.slot, ())
+            for i, one in enumerate(taken):
                 # Behind the end of an answer drafts may have gone on.
                 if slot.sequence is sequence:
+                    if sequence.tells_runs and i < len(taken) - 1:
+                        # All but the last are what was drafted.
+                        sequence.accepted.add(sequence.n_generated)
                     self._take(slot, sequence, one, result.finished)
             if slot.sequence is sequence:
                 self._save(slot, len(sequence.prompt), ended=False)
@@ -478,6 +482,8 @@ class Scheduler:
                 timings=sequence.timings(),
                 exact=self.rules.exact,
                 stop_string=sequence.stop_string,
+                draft_runs=sequence.draft_runs(),
+                n_chars=sequence.n_chars,
                 speculation=report(self.speculator, len(sequence.prompt)) if sequence.report else None,
             )
         )

@@ -12,6 +12,7 @@ from fireside_engine.core.detokenizer import Detokenizer
 from fireside_engine.core.divergence import Divergence
 from fireside_engine.core.events import Delta, FinishReason, Timings, TokenLogprob
 from fireside_engine.core.owner import Owner
+from fireside_engine.core.runs import runs
 from fireside_engine.core.speculation.tally import Tally
 from fireside_engine.core.step import Drawer, Drawn, Tokens
 from fireside_engine.core.stop import StopMachine
@@ -56,6 +57,12 @@ class Sequence:
     """An answer that a smaller model gave, as tokens: a draft of everything."""
     tolerance: float = 0.0
     """As in `Request`."""
+    tells_runs: bool = False
+    """Which parts of its text were drafted and accepted is told with its end."""
+    accepted: set[int] = field(default_factory=set)
+    """Of these, which of the generated tokens."""
+    n_chars: int = 0
+    """Of the text that was released."""
     greedy: bool = False
     """It draws the largest logit: drafts are accepted more often."""
     logprobs: bool = False
@@ -142,10 +149,15 @@ class Sequence:
     def _delta(self, text: str) -> Delta | None:
         if not text and not self._pending_logprobs:
             return None
+        self.n_chars += len(text)
         delta = Delta(self.request_id, text, self._pending_tokens, tuple(self._pending_logprobs))
         self._pending_tokens = 0
         self._pending_logprobs.clear()
         return delta
+
+    def draft_runs(self) -> tuple[tuple[int, int], ...]:
+        """See `Finished.draft_runs`."""
+        return runs(map(self.piece, self.generated), self.accepted, self.n_chars) if self.tells_runs else ()
 
     def timings(self) -> Timings:
         """Counts of a prompt that was not wholly computed are 0: nothing is known of it but that it began."""

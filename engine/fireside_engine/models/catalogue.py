@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fireside_engine import address
+from fireside_engine.core.vocabulary import PADDING
 from fireside_engine.errors import FiresideError, ModelNotFound
 from fireside_engine.models import configuration, names
 from fireside_engine.models.catalogue_schema import (
@@ -58,8 +59,9 @@ class Entry:
     size: int
     """Bytes of all its parts."""
     details: dict[str, Any]
-    """JSON values: architecture, quant, n_ctx_train, n_params, n_vocab, has_template, roles; of models in models.toml
-    also catalogue (its name there), description, licence. Only `error`, in words, when the file cannot be used."""
+    """JSON values: architecture, quant, n_ctx_train, n_params, n_vocab, tokenizer, prediction_heads, has_template,
+    roles; of models in models.toml also catalogue (its name there), description, licence. Only `error`, in words, when
+    the file cannot be used."""
 
 
 class Catalogue:
@@ -189,18 +191,20 @@ class Catalogue:
 
     def draft_for(self, entry: Entry) -> Path | None:
         """The file of a model that may draft for this one: the one that models.toml names, else the largest that has
-        as many tokens, the same architecture, and at most DRAFT_SHARE of its parameters."""
+        the same tokenizer, the same architecture, and at most DRAFT_SHARE of its parameters. The draft model's
+        vocabulary is compared token by token when it is loaded (worker/pairing.py)."""
         known = self._toml.models.get(entry.details.get("catalogue", ""))
         inventory = self._inventory()
         for name in filter(None, (known.draft, known.small) if known else ()):
             for row in inventory.files_of(name):
                 if not self._describer.describe(row.file).error:
                     return row.file.path
-        n_params = entry.details.get("n_params") or 0
+        n_params, n_vocab = entry.details.get("n_params") or 0, entry.details.get("n_vocab") or 0
         fitting = [
             other
             for other in map(self._entry, inventory.rows)
-            if other.details.get("n_vocab") == entry.details.get("n_vocab")
+            if abs((other.details.get("n_vocab") or 0) - n_vocab) <= PADDING
+            and other.details.get("tokenizer") == entry.details.get("tokenizer")
             and other.details.get("architecture") == entry.details.get("architecture")
             and 0 < (other.details.get("n_params") or 0) <= DRAFT_SHARE * n_params
         ]

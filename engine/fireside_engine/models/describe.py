@@ -72,6 +72,8 @@ def _read(path: Path) -> Described:
         "n_ctx_train": header.n_ctx_train,
         "n_params": header.n_params,
         "n_vocab": header.n_vocab,
+        "tokenizer": names.clean(header.tokenizer),
+        "prediction_heads": header.prediction_heads,
         "has_template": bool(header.chat_template),
         "roles": _roles(header),
     }

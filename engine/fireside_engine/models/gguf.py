@@ -101,6 +101,16 @@ class Header:
         return len(tokens) if isinstance(tokens, tuple) else self.of_architecture("vocab_size")
 
     @property
+    def tokenizer(self) -> str:
+        """Its kind and how it cuts text beforehand, e.g. "gpt2/qwen2"; models that draft for each other share it."""
+        return "/".join(filter(None, (self.text("tokenizer.ggml.model"), self.text("tokenizer.ggml.pre"))))
+
+    @property
+    def prediction_heads(self) -> int:
+        """Layers that were trained to predict the token after the next (nextn, MTP)."""
+        return max(0, self.of_architecture("nextn_predict_layers") or 0)
+
+    @property
     def chat_template(self) -> str:
         """Its Jinja source; "" where there is none."""
         return self.text("tokenizer.chat_template")

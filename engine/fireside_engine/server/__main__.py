@@ -39,6 +39,8 @@ def main(argv: Sequence[str] | None = None, settings: Settings | None = None) ->
         settings = replace(settings, idle_exit=arguments.idle_exit)
     if arguments.deterministic:
         settings = replace(settings, deterministic=True)
+    if arguments.draft:
+        settings = replace(settings, draft=arguments.draft)
     try:
         keys = _keys(arguments.api_key_file)
     except (OSError, ValueError) as error:
@@ -116,6 +118,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--idle-exit", type=_idle, metavar="SECONDS", help="leave after so long without work (1800); 0 is never"
     )
     parser.add_argument("--deterministic", action="store_true", help="texts depend on the request alone, byte for byte")
+    parser.add_argument("--draft", metavar="MODEL", help="the model that drafts for all others; auto or off")
     parser.add_argument(
         "--api-key-file",
         type=Path,

@@ -68,14 +68,17 @@ class Engine:
                 deterministic=deterministic,
                 cache=chosen.cache is not False,
                 cache_budget=self.catalogue.cache_settings().budget,
-                draft=self._draft(draft or chosen.draft or "auto"),
+                draft=self._draft(draft or chosen.draft or self.settings.draft, entry),
             ),
             partial(self.catalogue.draft_for, entry),
         )
 
-    def _draft(self, name: str) -> str:
-        """The path of a draft model that was named. Raises ModelNotFound."""
-        return name if name in ("auto", "off") else str(self.catalogue.resolve(name).path)
+    def _draft(self, name: str, entry: Entry) -> str:
+        """The path of a draft model that was named; no model drafts for itself. Raises ModelNotFound."""
+        if name in ("auto", "off"):
+            return name
+        path = self.catalogue.resolve(name).path
+        return "off" if path == entry.path else str(path)
 
     def embedder(self, entry: Entry) -> Resident:
         """The same file, loaded for embeddings. Raises ShuttingDown, ModelNotFound, InvalidRequest."""

@@ -136,6 +136,15 @@ class Answer:
             "choices": choices,
         }
 
+    def _draft_runs(self, end: Finished) -> list[tuple[int, int]]:
+        """In characters of `content`, which is the last part of what the model wrote unless it called a tool."""
+        said = self.transcript.answers[self.transcript.index(end.request_id)]
+        before = end.n_chars - len(said.text)
+        if said.calls or before < 0:
+            return []
+        moved = [(max(0, first - before), first + size - before) for first, size in end.draft_runs]
+        return [(first, stop - first) for first, stop in moved if stop > first]
+
     def _extension(self, ends: Sequence[Finished]) -> dict[str, Any]:
         request = self._call.requests[self.transcript.index(ends[0].request_id)]
         chosen = ends[0].timings.route or {}
@@ -149,6 +158,7 @@ class Answer:
             "deterministic": self.transcript.deterministic,
             "cache_reason": ends[0].timings.cache_reason,
             "speculation": self.transcript.speculation,
+            **({"draft_runs": self._draft_runs(ends[0])} if request.draft_runs else {}),
             **({"speculation_report": ends[0].speculation} if ends[0].speculation else {}),
         }
 

@@ -45,6 +45,7 @@ def chat_call(body: bytes) -> ChatCall:
         conversation=(extension.conversation or "") if extension else "",
         save=extension is None or extension.save is not False,
         report=extension is not None and extension.report is True,
+        draft_runs=extension is not None and extension.draft_runs is True,
         speculate=extension is None or extension.speculate not in (False, "off"),
     )
     return ChatCall(

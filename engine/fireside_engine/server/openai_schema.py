@@ -113,6 +113,9 @@ class Extension(_Tolerant):
     """False or "off" decodes token by token."""
     report: StrictBool | None = None
     """Tell with the answer what batches cost here and what drafts are worth."""
+    draft_runs: StrictBool | None = None
+    """Tell with the end which parts of the text were drafted and accepted: `fireside.draft_runs`, a list of
+    [first character, number of characters]."""
     draft: Annotated[str, Field(max_length=4096)] | None = None
     """The model that drafts: a name, "auto" or "off". Another one than before loads the model again."""
     save: StrictBool | None = None

@@ -23,6 +23,7 @@ from fireside_engine.core.quality import class_quality
 from fireside_engine.core.refusal import Refusal, gib, refuse
 from fireside_engine.core.shape import Shape
 from fireside_engine.core.speed import Speed, seconds_per_token
+from fireside_engine.core.vocabulary import PADDING
 from fireside_engine.hardware import bandwidth
 from fireside_engine.hardware import machine as hardware
 from fireside_engine.models import names
@@ -174,7 +175,7 @@ class FitPlanner:
         learned = self.book.learned
         costs = self._costs(subject.header, wish, runs)
         second = None
-        if draft is not None and draft.candidate.shape.n_vocab == subject.candidate.shape.n_vocab:
+        if draft is not None and abs(draft.candidate.shape.n_vocab - subject.candidate.shape.n_vocab) <= PADDING:
             second = draft.candidate
             costs = _either(costs, second.shape, self._costs(draft.header, wish, runs, subject))
         current = machine

@@ -27,6 +27,8 @@ class Settings:
     worker_command: tuple[str, ...] = field(default_factory=_worker_command)
     deterministic: bool = False
     """Whether models load so that texts depend on the request alone, where neither request nor config.toml says."""
+    draft: str = "auto"
+    """The model that drafts, where neither request nor config.toml says: a name, auto or off."""
     idle_exit: float = 1800.0
     """The engine leaves after this long without work; 0 is never."""
     drain: float = 10.0

@@ -141,7 +141,7 @@ def load(path: Path, options: LoadOptions, report: Report, draft: Path | None = 
         step_ms=probe.seconds.get(1, 0.0) * 1e3,
         chat_format=form,
         fill=tokenizer.fill is not None,
-        speculation=limits.reason or f"{SOURCES}; {pair.words}",
+        speculation=limits.reason or f"{SOURCES}; {pair.words}{_heads_words(header.prediction_heads)}",
         draft=drafter.path.stem if drafter is not None else "",
         draft_state="loaded" if drafter is not None else "none",
     )
@@ -202,6 +202,11 @@ def _keeper(
         has_rows=state.row_bytes > 0,
         tokenizer=tokenizer,
     )
+
+
+def _heads_words(n: int) -> str:
+    """Heads for multi-token prediction need hidden states of every row, which llama.h does not give (docs/log.md)."""
+    return f"; {n} prediction head{'s' if n > 1 else ''} of the model not used" if n else ""
 
 
 def _memory(state: StateAccess, n_ctx: int, *, cuttable: bool, keeps: bool) -> driving.Memory:

@@ -125,6 +125,7 @@ class Preparer:
             given=self._given(request),
             tolerance=request.tolerance,
             report=request.report,
+            tells_runs=request.draft_runs,
             greedy=request.sampling.temperature <= 0.0,
             logprobs=request.sampling.logprobs is not None,
             constrained=matcher is not None,

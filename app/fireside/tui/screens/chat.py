@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -114,6 +115,7 @@ class ChatScreen(Screen[None]):
                 await self.chats.open(start.resume)
                 if start.system is not None:
                     self.state.conversation.system = start.system
+            self.state.settings = replace(self.state.settings, draft=start.draft or self.state.settings.draft)
             recent = await archive.call(partial(Store.summaries, limit=RECENT))
             self._transcript.welcome.show_recent(recent)
             self._prompt.history_of_session.entries[:0] = await archive.call(Store.recent_questions)

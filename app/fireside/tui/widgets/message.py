@@ -11,6 +11,7 @@ from textual.events import Resize
 from textual.widgets import Static
 
 from fireside.account import Account
+from fireside.app_settings import AppSettings
 from fireside.failure import Failure
 from fireside.progress import Prefill
 from fireside.prompt import Material
@@ -25,6 +26,7 @@ from fireside.wording import pack, plural, short_count, why
 
 Branch = tuple[int, int] | None
 """Which of how many versions of a message it is; None where there is one."""
+TINT = "on $primary 25%"
 EMPTY = "The model ended without a word."
 
 
@@ -109,6 +111,18 @@ class WhyLine(Static):
         self.update(Content("\n".join(pack(self._parts, event.size.width))))
 
 
+def tinted(text: str, runs: Sequence[tuple[int, int]]) -> Content:
+    """The text with a colour behind what was drafted and accepted."""
+    content = Content(text)
+    for first, size in runs:
+        content = content.stylize(TINT, first, first + size)
+    return content
+
+
+def _wants_tint(widget: Vertical) -> bool:
+    return bool(getattr(getattr(widget.screen, "state", None), "app_settings", AppSettings()).tint)
+
+
 class AnswerMessage(Vertical):
     """An answer: a waiting line, then thinking and text as they come, then why it took as long as it did."""
 
@@ -118,6 +132,7 @@ class AnswerMessage(Vertical):
         padding: 0 1 0 2;
         &.-at { border-left: outer $accent; padding: 0 1 0 1; }
         & > .partial { color: $faint; }
+        & > .tinted { height: auto; margin: 0 0 1 0; }
     }
     """
 
@@ -128,6 +143,8 @@ class AnswerMessage(Vertical):
         self._stream: StreamMarkdown | None = None
         self._text_filter = ScreenText()
         self._thought_filter = ScreenText()
+        self._tinted: Static | None = None
+        self._account = Account()
         self._following = True
         self._complete: tuple[list[Piece], Account, Failure | None, str, Branch, float | None] | None = None
 
@@ -208,16 +225,31 @@ class AnswerMessage(Vertical):
     ) -> None:
         """Nothing more comes: render the whole, and say what it cost, or what went wrong."""
         await self._remove_waiting()
+        self._account = account
         if self._thought is not None:
             self._thought.finish()
         if self._stream is not None:
             await self._stream.finish()
+            self.tint(on=_wants_tint(self))
         elif account.ending in ("stop", "length"):
             await self.mount(Static(EMPTY, classes="partial", markup=False))
         if failure is not None:
             await self.mount(Notice.of(failure, remark))
         else:
             await self.mount(WhyLine(account, branch, read_rate))
+
+    def tint(self, *, on: bool) -> None:
+        """Show the text as it was written, with what was drafted and accepted tinted; or as usual. Nothing changes for
+        an answer of which nothing was accepted, or that cannot be shown character by character."""
+        stream = self._stream
+        if stream is None or not (self._account.draft_runs or self._tinted):
+            return
+        if on and self._tinted is None:
+            self._tinted = Static(tinted(stream.source, self._account.draft_runs), markup=False, classes="tinted")
+            self.mount(self._tinted, before=stream)
+        if self._tinted is not None:
+            self._tinted.display = on
+        stream.display = not on
 
     async def _mount_before_text(self, widget: Thought | StreamMarkdown) -> None:
         await self._remove_waiting()
