@@ -1,6 +1,6 @@
 """Whether drafts leave every byte of every text as it is with `deterministic`. By hand:
 
-    PYTHONPATH=tests python tests/bench/exact_bench.py MODEL.gguf [--draft MODEL.gguf] [-n 200] [--only NAME]
+    PYTHONPATH=tests python tests/bench/exact_bench.py MODEL.gguf [--draft MODEL.gguf] [-n 200] [--only NAME] [--together]
 
 Each request is decoded plainly, alone; then again with drafts, forced to happen at every step and often wrong, by each
 source, and with other requests in the same batches. Texts and log probabilities are compared byte for byte. Printed is
@@ -98,6 +98,7 @@ def main() -> int:
     parser.add_argument("--draft", type=Path)
     parser.add_argument("-n", type=int, default=200)
     parser.add_argument("--only", action="append", default=[], help="requests whose name begins so")
+    parser.add_argument("--together", action="store_true", help="only all requests in the same batches")
     args = parser.parse_args()
     # As in workers: threads that spin while others compute cost most of the time (server/environment.py).
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
@@ -112,16 +113,18 @@ def main() -> int:
         plain = each_alone(model, [replace(request, speculate=False) for request in wanted])
         print(f"  plain: {sum(t.predicted_n for _, t in plain.values())} tokens of {len(plain)} requests", flush=True)
         proof = Proof(plain)
-        model.model_drafts = False
-        proof.compare("lookups and grammar", each_alone(model, wanted))
-        model.lies = True
-        proof.compare("the same, every fifth draft wrong", each_alone(model, wanted))
-        if args.draft:
+        if not args.together:
+            model.model_drafts = False
+            proof.compare("lookups and grammar", each_alone(model, wanted))
+            model.lies = True
+            proof.compare("the same, every fifth draft wrong", each_alone(model, wanted))
+        if args.draft and not args.together:
             model.model_drafts, model.lies = True, False
             proof.compare("with the draft model", each_alone(model, wanted))
             model.lies = True
             proof.compare("the same, every fifth draft wrong", each_alone(model, wanted))
-        proof.compare("all requests together", model.answers(wanted))
+        model.model_drafts = model.lies = True
+        proof.compare("all requests together, every fifth draft wrong", model.answers(wanted))
         model.ready.close()
     for words in proof.differing:
         print(f"  DIFFERS: {words}")
