@@ -1,6 +1,6 @@
 """Whether drafts leave every byte of every text as it is with `deterministic`. By hand:
 
-    PYTHONPATH=tests python tests/bench/exact_bench.py MODEL.gguf [--draft MODEL.gguf] [-n 200] [--only NAME] [--together]
+    PYTHONPATH=tests python tests/bench/exact_bench.py MODEL.gguf [--draft MODEL.gguf] [-n 200] [--together]
 
 Each request is decoded plainly, alone; then again with drafts, forced to happen at every step and often wrong, by each
 source, and with other requests in the same batches. Texts and log probabilities are compared byte for byte. Printed is
