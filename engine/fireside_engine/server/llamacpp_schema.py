@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
@@ -11,6 +12,9 @@ from fireside_engine.server.openai_schema import GenerationBody
 
 BANNED = -1e9
 """A bias that no logit outweighs; JSON knows no infinity."""
+
+MOST = 1e30
+"""A bias beyond it is no number that arithmetic could use."""
 
 _Token = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
 _Mixed = list[_Token | str]
@@ -50,7 +54,10 @@ class RawBody(GenerationBody):
                 token = int(token)
             if bias is True or not isinstance(bias, int | float):
                 raise ValueError("a bias must be a number or false")
-            found.append((token, BANNED if bias is False else float(bias)))
+            number = BANNED if bias is False else float(bias) if abs(bias) < MOST else math.inf
+            if not math.isfinite(number):
+                raise ValueError("a bias must be a number or false")
+            found.append((token, number))
         return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from fireside_engine.server.call import Call
 from fireside_engine.server.ollama_schema import ChatBody, GenerateBody, Turn
 from fireside_engine.server.openai_request import first_limit, json_schema, sampling
 from fireside_engine.server.openai_schema import GenerationBody, explain
-from fireside_engine.server.tools import functions, schemas_of
+from fireside_engine.server.tools import arguments_of, functions, schemas_of
 
 _OPTIONS = (
     "temperature", "top_p", "top_k", "min_p", "seed", "stop", "repeat_penalty", "repeat_last_n", "presence_penalty",
@@ -107,7 +106,7 @@ def _message(index: int, turn: Turn) -> Message:
         {
             "id": call.id or f"call_{index}_{number}",
             "type": "function",
-            "function": {"name": call.function.name, "arguments": _arguments(call.function.arguments)},
+            "function": {"name": call.function.name, "arguments": arguments_of(call.function.arguments)},
         }
         for number, call in enumerate(turn.tool_calls or ())
     )
@@ -119,15 +118,6 @@ def _message(index: int, turn: Turn) -> Message:
         tool_calls=calls,
         tool_call_id=turn.tool_call_id,
     )
-
-
-def _arguments(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return {} if value is None else value
 
 
 def _no_images(param: str) -> errors.InvalidRequest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import secrets
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from fireside_engine import errors
 from fireside_engine.core.request import ChatPrompt, Constraint, Message, Request, Role, SamplingParams
 from fireside_engine.server.call import Call, RouteWish
 from fireside_engine.server.openai_schema import ChatBody, ChatMessage, GenerationBody, ToolCall, parse
-from fireside_engine.server.tools import Definition, forced, functions, schemas_of
+from fireside_engine.server.tools import Definition, arguments_of, forced, functions, schemas_of
 
 T = TypeVar("T")
 
@@ -111,15 +110,10 @@ def _message(message: ChatMessage) -> Message:
 
 
 def _tool_call(call: ToolCall) -> dict[str, Any]:
-    arguments = call.function.arguments
-    if isinstance(arguments, str):
-        # A model wrote it, so it may be anything; templates print what is no JSON as it is.
-        with contextlib.suppress(ValueError, RecursionError):
-            arguments = json.loads(arguments)
     return {
         "id": call.id,
         "type": "function",
-        "function": {"name": call.function.name, "arguments": {} if arguments is None else arguments},
+        "function": {"name": call.function.name, "arguments": arguments_of(call.function.arguments)},
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,7 @@ from fireside_engine.core.request import ChatPrompt, Constraint, Message, Reques
 from fireside_engine.server.call import Call, RouteWish
 from fireside_engine.server.openai_request import drawn_seed, json_schema
 from fireside_engine.server.responses_schema import ResponsesBody
-from fireside_engine.server.tools import Definition, forced, functions, schemas_of
+from fireside_engine.server.tools import Definition, arguments_of, forced, functions, schemas_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,18 +141,13 @@ def _text(index: int, content: object) -> str:
 
 
 def _call(item: Mapping[str, Any]) -> dict[str, Any]:
-    arguments: Any = item.get("arguments")
-    try:
-        arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
-    except (ValueError, RecursionError):
-        # A model wrote it, so it may be anything.
-        arguments = _word(arguments)
-    function = {"name": _word(item.get("name")), "arguments": {} if arguments is None else arguments}
+    function = {"name": _word(item.get("name")), "arguments": arguments_of(item.get("arguments"))}
     return {"id": _word(item.get("call_id")), "type": "function", "function": function}
 
 
 def _thought(item: Mapping[str, Any]) -> str:
-    parts = [*(item.get("summary") or ()), *(item.get("content") or ())]
+    given = (item.get("summary"), item.get("content"))
+    parts = [part for each in given if isinstance(each, list) for part in each]
     return "\n".join(_word(part.get("text")) for part in parts if isinstance(part, Mapping))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pydantic_core
+
 from fireside_engine import errors
 
 Definition = dict[str, Any]
@@ -67,7 +69,7 @@ def _named(choice: Mapping[str, Any], names: tuple[str, ...]) -> tuple[str, ...]
     if choice.get("type") == "allowed_tools":
         inner = choice.get("allowed_tools", choice)
         allowed = inner.get("tools") if isinstance(inner, Mapping) else None
-        wanted = {_name(tool) for tool in allowed or () if isinstance(tool, Mapping)}
+        wanted = {_name(tool) for tool in (allowed if isinstance(allowed, list) else ()) if isinstance(tool, Mapping)}
         found = tuple(name for name in names if name in wanted)
         return found if isinstance(inner, Mapping) and inner.get("mode") == "required" else ()
     if choice.get("type") in ("auto", "none"):
@@ -84,3 +86,18 @@ def _name(tool: Mapping[str, Any]) -> str:
     inner = tool.get("function")
     name = inner.get("name") if isinstance(inner, Mapping) else tool.get("name")
     return name if isinstance(name, str) else ""
+
+
+def arguments_of(given: object) -> object:
+    """Arguments of a call in a conversation, as templates want them: parsed, where they are JSON.
+
+    A model wrote them, so they may be anything: what is no JSON, or nested without sense, stays the text that it is.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, str):
+        return given
+    try:
+        return pydantic_core.from_json(given, allow_inf_nan=False)
+    except ValueError:
+        return given
