@@ -108,7 +108,7 @@ BODIES: dict[str, dict[str, Any]] = {
     },
     "/api/generate": {
         "model": "small", "prompt": "hi", "suffix": "", "system": "s", "template": "", "raw": False, "stream": False,
-        "images": [], "context": [1, 2], "format": "", "think": False, "keep_alive": 300, "logprobs": True,
+        "images": [], "context": [], "format": "", "think": False, "keep_alive": 300, "logprobs": True,
         "top_logprobs": 2, "options": {"num_predict": 2, **SAMPLING},
     },
     "/v1/embeddings": {"model": "small", "input": ["a", "b"], "encoding_format": "float", "dimensions": 2},

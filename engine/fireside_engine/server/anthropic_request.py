@@ -1,7 +1,7 @@
 """From a body of Anthropic's messages API to the engine's own request. Pure.
 
-What changes with every request of an agent is left out before the prompt is made, because the KV cache lives of
-beginnings that stay the same: marks for caches, and the billing header that one agent puts first (llama.cpp#20623).
+What changes with every request of an agent is left out before the prompt is made: marks for caches, and what
+`core/moving.py` knows.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from fireside_engine import errors
+from fireside_engine.core.moving import steady_text
 from fireside_engine.core.request import ChatPrompt, Constraint, Message, Request, SamplingParams
 from fireside_engine.server.anthropic_schema import MessagesBody, Turn
 from fireside_engine.server.call import Call, RouteWish
 from fireside_engine.server.openai_request import drawn_seed
 from fireside_engine.server.openai_schema import parse
 from fireside_engine.server.tools import Definition, forced, functions, schemas_of
-
-BILLING = "x-anthropic-billing-header"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +120,7 @@ def _system(system: str | list[dict[str, Any]] | None) -> str:
     if isinstance(system, str):
         return system
     texts = (block.get("text") for block in system or ())
-    return "\n\n".join(text for text in texts if isinstance(text, str) and not text.startswith(BILLING))
+    return "\n\n".join(text for each in texts if isinstance(each, str) and (text := steady_text(each)))
 
 
 def _messages(turn: Turn) -> Iterator[Message]:

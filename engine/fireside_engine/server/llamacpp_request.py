@@ -11,6 +11,7 @@ from fireside_engine.core.request import FillPrompt, Prompt, Request, TokensProm
 from fireside_engine.server.call import Call
 from fireside_engine.server.llamacpp_schema import CompletionBody, InfillBody, RawBody, TextWithTokens
 from fireside_engine.server.openai_request import constraints, first_limit, only, sampling, several
+from fireside_engine.server.openai_schema import Extension
 
 _MOST_ANSWERS = 32
 
@@ -48,10 +49,13 @@ def texts_with_bias(body: RawBody) -> list[str]:
 
 def _call(body: RawBody, prompts: list[Prompt], biased: Mapping[str, tuple[int, ...]], *, as_list: bool) -> RawCall:
     n = body.n_cmpl or body.n or 1
+    if body.lora:
+        raise errors.InvalidRequest("lora: adapters are not loaded here.", param="lora")
     if n * len(prompts) > _MOST_ANSWERS:
         raise errors.InvalidRequest(f"prompt: at most {_MOST_ANSWERS} answers in one request.", param="prompt")
     identity = f"raw-{secrets.token_hex(12)}"
     wants_tokens = bool(body.return_tokens or body.n_probs)
+    own = body.fireside or Extension()
     requests: list[Request] = []
     for index, prompt in enumerate(prompts):
         first = Request(
@@ -62,7 +66,10 @@ def _call(body: RawBody, prompts: list[Prompt], biased: Mapping[str, tuple[int, 
             stop=tuple(text for text in body.stop or () if text),
             constraint=only(list(constraints(body))),
             # Text around a cursor changes with every key; its KV is worth no disk.
-            save=not isinstance(prompt, FillPrompt),
+            save=not isinstance(prompt, FillPrompt) and own.save is not False,
+            conversation=own.conversation or "",
+            speculate=own.speculate not in (False, "off"),
+            report=own.report is True,
             ignore_eos=bool(body.ignore_eos),
         )
         requests += several(first, n)
@@ -74,7 +81,8 @@ def _call(body: RawBody, prompts: list[Prompt], biased: Mapping[str, tuple[int, 
         stream=bool(body.stream),
         return_progress=bool(body.return_progress),
         timings_per_token=bool(body.timings_per_token),
-        deterministic=body.fireside.deterministic if body.fireside else None,
+        deterministic=own.deterministic,
+        draft=own.draft,
         keep_alive=body.keep_alive,
         predict_ms=limit if limit is not None and limit > 0 else None,
         indent=body.n_indent or 0,

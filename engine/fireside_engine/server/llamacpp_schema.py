@@ -35,6 +35,8 @@ class RawBody(GenerationBody):
     n_indent: Annotated[int, Field(strict=True, ge=0, le=1000)] | None = None
     t_max_predict_ms: Annotated[float, Field(strict=True, allow_inf_nan=False)] | None = None
     """0 and less is no limit."""
+    lora: list[Any] | None = None
+    """Refused where it names one."""
     response_fields: list[str] | None = Field(None, max_length=64)
     logit_bias: Annotated[list[tuple[int | str, float]] | None, PAIRS] = Field(None, max_length=4096)
 

@@ -40,6 +40,9 @@ def generate_call(body: GenerateBody) -> OllamaCall:
     """Raises InvalidRequest."""
     if body.images:
         raise _no_images("images")
+    if body.context:
+        words = "context: no answer here gives one; send the conversation to /api/chat, its KV is kept."
+        raise errors.InvalidRequest(words, param="context")
     if body.template:
         words = "template: templates in Go's language are not rendered here; send `raw` with a finished prompt."
         raise errors.InvalidRequest(words, param="template")

@@ -79,5 +79,7 @@ class GenerateBody(_Generation):
     suffix: str | None = None
     system: str | None = None
     template: str | None = None
+    context: list[Any] | None = None
+    """Refused where there is one: an answer without its past would be a wrong one."""
     images: list[Any] | None = None
     raw: StrictBool | None = None

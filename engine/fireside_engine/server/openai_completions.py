@@ -19,14 +19,14 @@ from fireside_engine.core.request import FillPrompt, Prompt, Request, TextPrompt
 from fireside_engine.models.catalogue import Entry
 from fireside_engine.server import sse
 from fireside_engine.server.asking import ask
-from fireside_engine.server.call import Call, RouteWish
+from fireside_engine.server.call import Call
 from fireside_engine.server.engine import Engine
 from fireside_engine.server.exchange import Exchange
 from fireside_engine.server.inbox import Item
 from fireside_engine.server.openai_answer import FINGERPRINT, progress_body, timings_body
 from fireside_engine.server.openai_chat import LARGE
 from fireside_engine.server.openai_request import constraints, first_limit, only, sampling, several
-from fireside_engine.server.openai_schema import CompletionBody, parse
+from fireside_engine.server.openai_schema import CompletionBody, Extension, parse
 from fireside_engine.server.responses import error_body
 from fireside_engine.server.transcript import Said, Transcript, together
 from fireside_engine.worker.questions import Detokenize, Tokenize
@@ -56,6 +56,7 @@ def completion_call(body: bytes) -> CompletionCall:
         raise errors.InvalidRequest(f"prompt: at most {_MOST_ANSWERS} answers in one request.", param="prompt")
     identity = f"cmpl-{secrets.token_hex(12)}"
     limit = first_limit(wanted.max_tokens, wanted.n_predict, _DEFAULT_TOKENS)
+    own = wanted.fireside or Extension()
     requests: list[Request] = []
     for index, prompt in enumerate(prompts):
         first = Request(
@@ -66,7 +67,10 @@ def completion_call(body: bytes) -> CompletionCall:
             stop=tuple(text for text in wanted.stop or () if text),
             constraint=only(list(constraints(wanted))),
             # Text around a cursor changes with every key; its KV is worth no disk.
-            save=not isinstance(prompt, FillPrompt),
+            save=not isinstance(prompt, FillPrompt) and own.save is not False,
+            conversation=own.conversation or "",
+            speculate=own.speculate not in (False, "off"),
+            report=own.report is True,
             ignore_eos=bool(wanted.ignore_eos),
         )
         requests += several(first, n)
@@ -76,8 +80,9 @@ def completion_call(body: bytes) -> CompletionCall:
         requests=tuple(requests),
         stream=bool(wanted.stream),
         return_progress=bool(wanted.return_progress),
-        deterministic=wanted.fireside.deterministic if wanted.fireside else None,
-        route=wanted.fireside.route_wish if wanted.fireside else RouteWish(),
+        deterministic=own.deterministic,
+        draft=own.draft,
+        route=own.route_wish,
         keep_alive=wanted.keep_alive,
         n=n,
         echo=bool(wanted.echo),

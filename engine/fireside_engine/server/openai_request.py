@@ -75,6 +75,8 @@ def several(first: Request, n: int) -> Iterator[Request]:
 
 def template_prompt(chat: ChatBody) -> ChatPrompt:
     """Raises InvalidRequest."""
+    if chat.functions:
+        raise errors.InvalidRequest("functions: tools are given as `tools` here.", param="functions")
     if chat.continue_final_message:
         raise errors.InvalidRequest(
             "continue_final_message: answers begin a new turn here; they cannot continue the last one.",

@@ -195,6 +195,8 @@ class ChatBody(BiasedBody):
     top_logprobs: Annotated[_Int, Field(ge=0, le=20)] | None = None
     response_format: ResponseFormat | None = None
     tools: list[dict[str, Any]] | None = Field(None, max_length=1024)
+    functions: list[Any] | None = None
+    """OpenAI's first word for tools, refused where there are any: the answer would be another one without them."""
     tool_choice: object = None
     parallel_tool_calls: StrictBool | None = None
     reasoning_format: str | None = None

@@ -17,6 +17,7 @@ from fireside_engine.core.answers.choice import end_of_prompt, forced_call, with
 from fireside_engine.core.answers.described import knows_tools, with_tools_described
 from fireside_engine.core.answers.formats import ChatFormat
 from fireside_engine.core.fill import fill
+from fireside_engine.core.moving import steady
 from fireside_engine.core.owner import Owner, scope_of
 from fireside_engine.core.request import ChatPrompt, FillPrompt, Prompt, Request, TextPrompt, TokensPrompt
 from fireside_engine.core.sampling import Sampler
@@ -147,6 +148,7 @@ class Preparer:
     def _chat(self, request: Request, prompt: ChatPrompt) -> tuple[Request, list[Segment], str]:
         """The request with the constraint that its choice of tools makes, the rendered prompt, and its `opening`."""
         tools = prompt.tools
+        prompt = replace(prompt, messages=steady(prompt.messages))
         if tools and not knows_tools(self._template):
             prompt = replace(prompt, messages=with_tools_described(prompt.messages, tools), tools=())
         segments = render_chat(self._renderer, self._controls, prompt)
