@@ -282,5 +282,19 @@ def running(journal: Path, host: str = "127.0.0.1", api_key: str = "", **changes
         assert not thread.is_alive()
 
 
+@contextmanager
+def running_apart(home: Path, *models: str, **settings: Any) -> Iterator[Running]:
+    """An engine with a home of its own, for all tests of a module; what its workers did is noted."""
+    import pytest
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(address.HOME_VARIABLE, str(home))
+        patch.setenv("FAKE_WORKER_JOURNAL", str(home / "journal"))
+        for name in models:
+            write_model(name)
+        with running(home / "journal", **settings) as engine:
+            yield engine
+
+
 if __name__ == "__main__":
     sys.exit(main(settings=SETTINGS))

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import anthropic
 import pytest
 
-from fake_engine import Running, running, write_model
+from fake_engine import Running, running_apart
 from fireside_engine.server.anthropic_request import count_prompt, messages_call
 
 CALL = '<tool_call>{"name": "get_weather", "arguments": {"city": "Bern"}}</tool_call>'
@@ -31,12 +31,8 @@ def asked(text: str) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FIRESIDE_HOME", str(home))
-        write_model("small")
-        with running(home / "journal") as engine:
-            yield engine
+    with running_apart(tmp_path_factory.mktemp("home"), "small") as engine:
+        yield engine
 
 
 @pytest.fixture

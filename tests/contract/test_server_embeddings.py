@@ -9,17 +9,13 @@ import ollama
 import openai
 import pytest
 
-from fake_engine import Running, running, write_model
+from fake_engine import Running, running_apart
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FIRESIDE_HOME", str(home))
-        write_model("small")
-        with running(home / "journal") as engine:
-            yield engine
+    with running_apart(tmp_path_factory.mktemp("home"), "small") as engine:
+        yield engine
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fake_engine import Running, running, until, write_model
+from fake_engine import Running, running_apart, until
 
 LONG = "words=2000 delay=0.01"
 CHAT = [{"role": "user", "content": LONG}]
@@ -27,14 +27,9 @@ WAYS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FIRESIDE_HOME", str(home))
-        patch.setenv("FAKE_WORKER_JOURNAL", str(home / "journal"))
-        write_model("slots1")
-        with running(home / "journal") as engine:
-            engine.chat("words=1", model="slots1")
-            yield engine
+    with running_apart(tmp_path_factory.mktemp("home"), "slots1") as engine:
+        engine.chat("words=1", model="slots1")
+        yield engine
 
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])

@@ -9,19 +9,13 @@ from urllib.parse import quote
 
 import pytest
 
-from fake_engine import Running, events, running, until, write_model
+from fake_engine import Running, events, running_apart, until
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FIRESIDE_HOME", str(home))
-        patch.setenv("FAKE_WORKER_JOURNAL", str(home / "journal"))
-        write_model("small")
-        write_model("zz-asleep")
-        with running(home / "journal") as engine:
-            yield engine
+    with running_apart(tmp_path_factory.mktemp("home"), "small", "zz-asleep") as engine:
+        yield engine
 
 
 def post(engine: Running, path: str, **body: Any) -> Any:

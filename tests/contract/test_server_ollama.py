@@ -11,7 +11,7 @@ from urllib.parse import quote
 import ollama
 import pytest
 
-from fake_engine import Running, running, until, write_model
+from fake_engine import Running, running_apart, until
 
 CALL = '<tool_call>{"name": "get_weather", "arguments": {"city": "Bern"}}</tool_call>'
 TOOLS: list[Any] = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}]
@@ -19,14 +19,8 @@ TOOLS: list[Any] = [{"type": "function", "function": {"name": "get_weather", "pa
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FIRESIDE_HOME", str(home))
-        patch.setenv("FAKE_WORKER_JOURNAL", str(home / "journal"))
-        write_model("small")
-        write_model("doomed")
-        with running(home / "journal") as engine:
-            yield engine
+    with running_apart(tmp_path_factory.mktemp("home"), "small", "doomed") as engine:
+        yield engine
 
 
 @pytest.fixture

@@ -11,21 +11,14 @@ from typing import Any
 import openai
 import pytest
 
-from fake_engine import Running, chat_body, events, running, text_of, until, write_model
+from fake_engine import Running, chat_body, events, running_apart, text_of, until
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One engine for all of this file."""
-    home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FIRESIDE_HOME", str(home))
-        patch.setenv("FAKE_WORKER_JOURNAL", str(home / "journal"))
-        write_model("Small")
-        write_model("single-slots1")
-        write_model("slow-one")
-        with running(home / "journal") as engine:
-            yield engine
+    with running_apart(tmp_path_factory.mktemp("home"), "Small", "single-slots1", "slow-one") as engine:
+        yield engine
 
 
 @pytest.fixture

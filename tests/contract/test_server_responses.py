@@ -10,7 +10,7 @@ from urllib.parse import quote
 import openai
 import pytest
 
-from fake_engine import Running, running, write_model
+from fake_engine import Running, running_apart
 from fireside_engine.core.request import Message
 from fireside_engine.server.responses_request import turns_of
 from fireside_engine.server.responses_store import MOST, Kept, ResponsesStore
@@ -27,12 +27,8 @@ FIELDS = {
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FIRESIDE_HOME", str(home))
-        write_model("small")
-        with running(home / "journal", api_key="one\ntwo") as engine:
-            yield engine
+    with running_apart(tmp_path_factory.mktemp("home"), "small", api_key="one\ntwo") as engine:
+        yield engine
 
 
 @pytest.fixture

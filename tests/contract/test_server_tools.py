@@ -10,7 +10,7 @@ from urllib.parse import quote
 import openai
 import pytest
 
-from fake_engine import Running, chat_body, events, running, write_model
+from fake_engine import Running, chat_body, events, running_apart
 
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Bern"}}\n</tool_call>'
 TOOLS: list[Any] = [
@@ -32,12 +32,8 @@ def said(text: str, **told: Any) -> str:
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FIRESIDE_HOME", str(home))
-        write_model("small")
-        with running(home / "journal") as engine:
-            yield engine
+    with running_apart(tmp_path_factory.mktemp("home"), "small") as engine:
+        yield engine
 
 
 @pytest.fixture
