@@ -1,4 +1,5 @@
 """Requests made to hurt, one kind after the other, beside a running chat: their status and time, the chat's speed.
+Names that are paths are tried on every route by tests/contract/test_server_paths.py.
 
 usage: python tests/bench/hostile_bench.py MODEL.gguf [--seconds 4]
 """
@@ -58,11 +59,11 @@ def attacks(model: str) -> dict[str, tuple[str, bytes, dict[str, str]]]:
     bomb = gzip.compress(b" " * (100 << 20))
     found["gzip bomb, 100 MiB"] = (path, bomb, {"Content-Encoding": "gzip"})
     found["headers of 100 KB"] = (path, asked(), {"X-Long": "x" * 100_000})
-    for name in ("../../etc/passwd", "/etc/passwd", "..\\..\\x", "%2e%2e%2f", "a\0b", "x" * 5000, "CON", "file:///x"):
+    for name in ("../../etc/passwd", "a\0b"):
         body = json.dumps({**chat(name, "hi"), "name": name}).encode()
         found[f"model {name[:20]!r}"] = (path, body, {})
         found[f"show {name[:20]!r}"] = ("/api/show", body, {})
-        found[f"delete {name[:20]!r}"] = ("/v1/embeddings", json.dumps({"model": name, "input": "x"}).encode(), {})
+        found[f"embed {name[:20]!r}"] = ("/v1/embeddings", json.dumps({"model": name, "input": "x"}).encode(), {})
     return found
 
 
@@ -70,6 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--every", type=float, default=0.5, help="seconds from one request to the next")
     parser.add_argument("--stride", type=int, default=7, help="every so many of the bodies with a wrong member")
     args = parser.parse_args()
     live = Live.connect(args.model)
@@ -95,6 +97,7 @@ def main() -> None:
             status, seconds = attack()
             statuses.append(status)
             slowest = max(slowest, seconds)
+            time.sleep(max(0.0, args.every - seconds))
         share = beside.rate(began, time.perf_counter()) / max(base, 1e-9)
         worst_time, worst_share = max(worst_time, slowest), min(worst_share, share)
         bad += sum(status >= 500 for status in statuses)

@@ -114,7 +114,7 @@ def worth_waiting(
             coming = max(coming, reusable(shared, len(other.prompt), n_prompt, generated=use.generated))
     if coming < WORTH_WAITING:
         return False
-    now = [_keep(slot, slot.common(sequence.prompt), n_prompt, use) for slot in slots if slot.scope == sequence.scope]
+    now = [_keep(slot, slot.common(sequence.prompt), sequence, use) for slot in slots if slot.scope == sequence.scope]
     there = max([*now, restorable(offer, n_prompt, use) if offer is not None else 0], default=0)
     return coming - there >= WORTH_WAITING
 
@@ -126,7 +126,7 @@ def seat(slots: Items[Slot], sequence: Sequence, offer: Offer | None, use: Use, 
     """
     n_prompt = len(sequence.prompt)
     known = [(slot, slot.common(sequence.prompt) if slot.scope == sequence.scope else 0) for slot in slots]
-    keeps = {slot.id: _keep(slot, shared, n_prompt, use) for slot, shared in known}
+    keeps = {slot.id: _keep(slot, shared, sequence, use) for slot, shared in known}
     free = [slot for slot in slots if slot.sequence is None]
 
     def own(slot: Slot) -> float:
@@ -157,8 +157,12 @@ def _displaced(tokens: int) -> float:
     return min(DISPLACED * tokens, MOST_DISPLACED)
 
 
-def _keep(slot: Slot, common: int, n_prompt: int, use: Use) -> int:
-    keep = reusable(common, slot.prefilled, n_prompt, generated=use.generated)
+def _keep(slot: Slot, common: int, sequence: Sequence, use: Use) -> int:
+    n_prompt = len(sequence.prompt)
+    if sequence.hasty and use.generated and use.cuttable:
+        keep = min(common, n_prompt - 1)
+    else:
+        keep = reusable(common, slot.prefilled, n_prompt, generated=use.generated)
     if keep < slot.n and (not use.cuttable or keep < slot.floor):
         return 0
     return keep

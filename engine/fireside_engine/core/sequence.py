@@ -37,6 +37,8 @@ class Sequence:
     """KV is shared within a scope only; tenants never see each other's."""
     client: str = ""
     """Who asks: clients get their turns one after the other."""
+    hasty: bool = False
+    """An early answer is worth more than the bits of a first run: autocomplete keeps KV up to the very token."""
     held: bool = False
     """Its client does not keep up: nothing is drawn for it now."""
     owner: Owner | None = None

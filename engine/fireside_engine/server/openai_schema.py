@@ -23,6 +23,10 @@ _Float = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 _Token = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
 
 
+MOST_MESSAGES = 10_000
+"""Of one conversation: a template takes its time for each."""
+
+
 class _Tolerant(BaseModel):
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
@@ -189,7 +193,7 @@ class BiasedBody(GenerationBody):
 
 
 class ChatBody(BiasedBody):
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: list[ChatMessage] = Field(min_length=1, max_length=MOST_MESSAGES)
     max_completion_tokens: Annotated[_Int, Field(ge=-1)] | None = None
     logprobs: StrictBool | None = None
     top_logprobs: Annotated[_Int, Field(ge=0, le=20)] | None = None

@@ -120,6 +120,7 @@ class Preparer:
             opening=opening,
             scope=scope,
             client=request.client,
+            hasty=isinstance(request.prompt, FillPrompt),
             owner=Owner(request.tenant, request.conversation) if request.save else None,
             tail=tail,
             speculate=request.speculate,
