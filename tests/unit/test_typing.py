@@ -40,6 +40,14 @@ class Desk:
             if step is None:
                 return
 
+    def until(self, kind: type[Event], name: str) -> None:
+        """Its prompt is read, or it has ended."""
+        for _ in range(2000):
+            if any(isinstance(each, kind) and each.request_id == name for each in self.events):
+                return
+            self.steps(1)
+        raise AssertionError("it never came")
+
     def started(self, name: str) -> Started:
         return next(event for event in self.events if isinstance(event, Started) and event.request_id == name)
 
@@ -54,13 +62,13 @@ FILE, SUFFIX = list(range(1, 301)), [7, 8, 9]
 def test_each_keystroke_reads_what_changed(cancels: bool) -> None:
     desk = Desk()
     desk.ask("chat", [3, 1, 4, 1, 5] * 20, "chat", limit=500, hasty=False)
-    desk.steps(6)
+    desk.until(Delta, "chat")
     for key in range(50):
         if cancels and key:
             desk.scheduler.cancel(f"key{key - 1}")
         typed = [400 + i for i in range(key + 1)]
         desk.ask(f"key{key}", [*FILE, *typed, *SUFFIX], "editor")
-        desk.steps(12)
+        desk.until(Delta if cancels else Finished, f"key{key}")
         if key:
             read = desk.started(f"key{key}").n_prompt - desk.started(f"key{key}").n_cached
             assert read <= 1 + len(SUFFIX), "the new character and what stands behind it"
