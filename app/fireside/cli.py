@@ -40,6 +40,7 @@ COMMANDS = {
     "why": Command("why", "tell which model answered, and why"),
     "stats": Command("stats", "sum up what answers cost, and what was saved"),
     "bench": Command("bench", "measure what drafts gain on this machine, with your own prompts"),
+    "prove": Command("prove", "prove what the small model is good enough for, on your prompts"),
     "warm": Command("warm", "load a model before it is asked"),
     "config": Command("config", "show and change what is set"),
     "completions": Command("completions", "print completion scripts for shells, or the manual page"),

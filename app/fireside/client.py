@@ -49,6 +49,12 @@ class EngineClient:
         """Raises EngineFailure; `timeout` limits each wait for the engine, in seconds."""
         return _only(self._exchange("DELETE", path, None, timeout))
 
+    def call(
+        self, method: str, path: str, body: JsonObject | None = None, *, timeout: float | None = None
+    ) -> JsonObject:
+        """For other methods of HTTP. Raises EngineFailure; `timeout` limits each wait for the engine, in seconds."""
+        return _only(self._exchange(method, path, body, timeout))
+
     def stream(self, path: str, body: JsonObject) -> Generator[JsonObject, None, None]:
         """The parsed events of a long work, as `chat` gives those of an answer; closing the iterator ends the work."""
         return self._exchange("POST", path, body, None)

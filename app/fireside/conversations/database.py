@@ -40,9 +40,10 @@ class StoreFailure(Failure):
 class Database:
     """One connection. Calls from several threads are done one after the other."""
 
-    def __init__(self, path: Path, steps: Sequence[str] = STEPS) -> None:
-        """Raises StoreFailure."""
+    def __init__(self, path: Path, steps: Sequence[str] = STEPS, what: str = "The conversations") -> None:
+        """`what` the file holds, for words about it. Raises StoreFailure."""
         self.path = path
+        self._what = what
         self._lock = threading.RLock()
         with self.in_words():
             address.make_private(path.parent)
@@ -90,14 +91,14 @@ class Database:
         except sqlite3.OperationalError as cause:
             if getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
                 hint = f"Another program has kept {self.path} locked for {PATIENCE:.0f} s."
-                raise StoreFailure("The conversations are in use.", hint) from cause
-            raise StoreFailure(f"The conversations cannot be used: {cause}.", f"They lie in {self.path}.") from cause
+                raise StoreFailure(f"{self._what} are in use.", hint) from cause
+            raise StoreFailure(f"{self._what} cannot be used: {cause}.", f"They lie in {self.path}.") from cause
         except sqlite3.DatabaseError as cause:
             hint = f"Move {self.path} away to begin anew; `sqlite3 FILE .recover` may get its content back."
-            raise StoreFailure(f"The conversations cannot be read: {cause}.", hint) from cause
+            raise StoreFailure(f"{self._what} cannot be read: {cause}.", hint) from cause
         except OSError as cause:
             raise StoreFailure(
-                f"The conversations cannot be kept: {cause}.", f"{self.path.parent} must be yours and writable."
+                f"{self._what} cannot be kept: {cause}.", f"{self.path.parent} must be yours and writable."
             ) from cause
 
     def _prepare(self, steps: Sequence[str]) -> None:
@@ -113,7 +114,7 @@ class Database:
             self._migrate(steps)
         if self._version() > len(steps):
             hint = f"Update fireside, or move {self.path} away."
-            raise StoreFailure("The conversations were written by a newer fireside.", hint)
+            raise StoreFailure(f"{self._what} were written by a newer fireside.", hint)
 
     def _migrate(self, steps: Sequence[str]) -> None:
         with self.transaction() as connection:
