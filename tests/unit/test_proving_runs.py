@@ -1,4 +1,4 @@
-"""Whole runs of `fireside prove` against an engine in one object: what is asked, judged, stored, concluded and shown."""
+"""Whole runs of `fireside prove` against an engine in one object: what is asked, judged, stored and concluded."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
@@ -16,7 +17,7 @@ from fireside.commands import prove
 from fireside.conversations.store import Store
 from fireside.conversations.tree import Conversation
 from fireside.failure import Failure
-from fireside.proving import report_html, report_text, result
+from fireside.proving import asking, report_html, report_text, result
 from fireside.proving.arms import MODES, TOLERANCE, Tier
 from fireside.proving.asking import Disturbed
 from fireside.proving.evidence import AUDIT_ARM, Pairing, compare, needs_judge
@@ -35,6 +36,12 @@ from proving_engine import LARGE, SMALL, Engine
 
 TIERS = (Tier(SMALL, "small-1"), Tier(LARGE, "large-1"))
 ABOUT = {"tiers": "test"}
+
+
+@pytest.fixture(autouse=True)
+def _time_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What answers took is the engine's to say, so that a choice by seconds is the same in each run."""
+    monkeypatch.setattr(asking, "time", SimpleNamespace(monotonic=lambda: Engine.now))
 
 
 def prompts(n: int, n_open: int = 0) -> list[Item]:
@@ -70,7 +77,7 @@ def proved(engine: Engine, items: Sequence[Item], floor: float = 0.85) -> tuple[
 
 
 def test_a_run_finds_where_the_small_model_is_enough() -> None:
-    items = prompts(150, 12)
+    items = prompts(120, 12)
     engine = engine_for(items)
     run, found = proved(engine, items)
     assert found.choices["balanced"].is_made
@@ -254,7 +261,7 @@ def test_an_answer_that_was_in_the_way_is_asked_again() -> None:
 
 
 def test_the_page_is_whole_and_needs_no_network() -> None:
-    items = prompts(90, 10)
+    items = prompts(60, 10)
     items.append(Item("evil", "open", ({"role": "user", "content": "<script>alert(1)</script> & co"},)))
     engine = engine_for(items, small_errs=0.6)
     _, found = proved(engine, items)
@@ -345,7 +352,13 @@ def test_shadows_are_judged_once_and_drift_is_told(
 ) -> None:
     def shadow(at: int, text: str) -> dict[str, object]:
         messages = [{"role": "user", "content": f"open {at}"}]
-        return {"id": at, "messages": messages, "tier": SMALL, "text": text, "large_text": f"a long answer to open {at}"}
+        return {
+            "id": at,
+            "messages": messages,
+            "tier": SMALL,
+            "text": text,
+            "large_text": f"a long answer to open {at}",
+        }
 
     shadows = [shadow(at, "no idea" if at % 2 else f"a long answer to open {at}") for at in range(30)]
     get = served.get

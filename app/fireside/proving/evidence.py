@@ -60,7 +60,7 @@ class Stage:
     """Arms of a prompt when all are known."""
 
     def todos(self, rows: Rows) -> Iterator[Todo]:
-        """What is missing, in the order in which it is done. Look again after each: rows have changed."""
+        """What is missing, in the order in which it is done; what was yielded is in the rows before the next one."""
         for begin in range(0, len(self.items), BLOCK):
             block = self.items[begin : begin + BLOCK]
             yield from self._answers(block, rows)

@@ -128,13 +128,18 @@ class Prover:
         return of_mode(mode, small.kind or item.kind, choices[mode].kinds, TOLERANCE[mode])
 
     def _do(self, stage: Stage, words: str) -> None:
-        while (todo := next(stage.todos(self._run), None)) is not None:
+        there, total = stage.count(self._run)
+        for todo in stage.todos(self._run):
             self._in_time()
-            there, total = stage.count(self._run)
             self._say(todo, f"{words}: {there} of {total} answers", total - there)
+            self._undisturbed(todo)
+            there += todo.what == "answer"
+
+    def _undisturbed(self, todo: Todo) -> None:
+        while True:
+            self._idle.wait(self._narrator.status)
             try:
-                self._idle.wait(self._narrator.status)
-                self._carry_out(todo)
+                return self._carry_out(todo)
             except asking.Disturbed:
                 continue
 
