@@ -112,7 +112,7 @@ def test_nothing_is_concluded_from_twelve_prompts() -> None:
 
 
 def test_a_planted_bad_model_loses() -> None:
-    items = prompts(60, 30)
+    items = prompts(50, 10)
     _, found = proved(engine_for(items, small_errs=1.0), items)
     assert all(tally.tie == tally.win == 0 for tally in found.kinds.values())
     assert not any(choice.is_made for choice in found.choices.values())
@@ -141,14 +141,14 @@ class Killed(BaseException):
 
 
 def test_a_run_that_is_killed_anywhere_goes_on(tmp_path: Path) -> None:
-    items = prompts(66, 6)
+    items = prompts(50, 4)
     whole = engine_for(items)
     _, expected = proved(whole, items)
     path, draw = tmp_path / "proofs.db", random.Random(3)
     Proofs(path).begin(ABOUT, place(items, None, 1))
     engine = engine_for(items)
     for _ in range(40):
-        left = draw.randrange(1, 25)
+        left = draw.randrange(1, 40)
 
         def count_down() -> None:
             nonlocal left

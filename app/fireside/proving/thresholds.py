@@ -90,7 +90,7 @@ def choose(replays: Sequence[Replay], floor: float) -> Choice:
     total = sum(replay.large_s for replay in replays)
     best: dict[tuple[float, float], _Plan] = {(0.0, 0.0): _Plan(0.0, {})}
     for kind, members in sorted(by_kind.items()):
-        options = _options(members, grid if len(members) >= LEAST_OF_KIND else (0.0,))
+        options = _options(members, grid if len(members) >= LEAST_OF_KIND else (0.0,), floor)
         best = _extended(best, kind, options)
     allowed = [
         (plan.saved, -losses, bound, plan)
@@ -121,13 +121,14 @@ class _Option(NamedTuple):
     saved: float
 
 
-def _options(members: Sequence[Replay], grid: Sequence[float]) -> list[_Option]:
+def _options(members: Sequence[Replay], grid: Sequence[float], floor: float) -> list[_Option]:
+    """Those whose small answers are by themselves not below the floor: nothing is bought with known losses."""
     found = [_Option(0.0, 0.0, 0.0, 0.0)]
     for threshold in grid:
         if threshold <= 0:
             continue
         small = [replay for replay in members if replay.doubt <= threshold]
-        if not small:
+        if not small or tally(small).quality().value < floor:
             continue
         went_up = [replay for replay in members if replay.doubt > threshold]
         # Whatever goes up was begun by the small tier first.
