@@ -6,8 +6,9 @@ The errors of a route are classes of `errors.py`, by what it does; their statuse
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
 from fireside_engine import errors
 from fireside_engine.server import (
@@ -65,6 +66,14 @@ _CHAT = "A chat completion. Tools, schemas, log probabilities, several answers; 
 _COMPLETION = "Raw text goes on; with `suffix`, what is missing in between is filled in."
 _KEPT: Errors = (errors.NotFound,)
 _MODEL = ("model", "Name of a model; without it, the one that is loaded.")
+
+_ID = ("id", "Beginning or end of an answer's name; without it, the latest.")
+_SINCE = ("since", "Seconds of the epoch.")
+
+
+class ProofBody(RootModel[dict[str, Any]]):
+    """What a proof of those that may answer found."""
+
 
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/"): Operation("llama-server", "Whether a server is here, in the words Ollama uses.", "text/plain"),
@@ -240,6 +249,25 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("GET", "/fireside/machine"): Operation("fireside", "This machine, as plans see it.", "Object", for_owner=True),
     ("POST", "/fireside/stop"): Operation("fireside", "Stop the engine.", "Object", for_owner=True),
+    ("GET", "/fireside/routing"): Operation(
+        "fireside", "Who may answer as `auto`.", "Object", errors=NAMED, for_owner=True
+    ),
+    ("PUT", "/fireside/routing/proof"): Operation(
+        "fireside", "Keep what was proved of them.", "Object", ProofBody, errors=NAMED, for_owner=True
+    ),
+    ("DELETE", "/fireside/routing/proof"): Operation(
+        "fireside", "Forget what was proved.", "Object", errors=NAMED, for_owner=True
+    ),
+    ("GET", "/fireside/routing/why"): Operation(
+        "fireside", "Why an answer came from where it did.", "Object", errors=_KEPT, query=(_ID,), for_owner=True
+    ),
+    ("GET", "/fireside/routing/stats"): Operation(
+        "fireside", "What answers cost.", "Object", errors=BODY, query=(_SINCE,), for_owner=True
+    ),
+    ("DELETE", "/fireside/routing/trace"): Operation("fireside", "Forget what answers cost.", "Object", for_owner=True),
+    ("GET", "/fireside/routing/shadows"): Operation(
+        "fireside", "Questions that were answered twice.", "Object", for_owner=True
+    ),
     ("GET", "/fireside/cache"): Operation("fireside", "What is kept.", "Object", errors=CACHE, for_owner=True),
     ("POST", "/fireside/cache/clear"): Operation(
         "fireside", "Remove what is kept.", "Object", cache.ClearBody, errors=(*CACHE, *NAMED), for_owner=True

@@ -50,7 +50,7 @@ class Routing:
         require_manager(request.scope, "change what is proved")
         try:
             body = json.loads(await request.body())
-        except ValueError:
+        except (ValueError, RecursionError):
             raise errors.InvalidRequest("The body is not valid JSON.") from None
         if not isinstance(body, dict):
             raise errors.InvalidRequest("The body must be a JSON object.")
