@@ -32,6 +32,7 @@ COMMANDS = {
     "rm": Command("rm", "remove conversations for good"),
     "connect": Command("connect", "show what makes an editor or an agent use the engine"),
     "serve": Command("serve", "run the engine in the foreground, with its API for editors"),
+    "service": Command("service", "have the system run the engine: systemd, launchd, Task Scheduler"),
     "ps": Command("ps", "show the engine and its loaded models"),
     "stop": Command("stop", "unload a model, or stop the engine"),
     "models": Command("models", "list the models that can be asked"),

@@ -117,7 +117,9 @@ aider --model openai/{model}""",
         """\
 - model_id: fireside
   model_name: {model}
-  api_base: {url}/v1""",
+  api_base: {url}/v1
+  supports_schema: true
+  supports_tools: true""",
     ),
 }
 

@@ -22,6 +22,7 @@ from fireside.client import EngineClient
 from fireside.exit_codes import ExitCode
 from fireside.failure import Failure
 from fireside.sanitize import clean
+from fireside.waking import wake
 from fireside.wire import Endpoint, EngineFailure
 from fireside_engine import address
 
@@ -31,6 +32,8 @@ HELLO_TIMEOUT = 5.0
 """Seconds for an engine to say who it is; it answers in milliseconds, even while models load."""
 START_LIMIT = 60.0
 """Seconds for a new engine to listen. Only its own imports happen before that, no model is loaded."""
+WAKE_LIMIT = 20.0
+"""Seconds for a service to start it; then another program has the port of the service."""
 STOP_LIMIT = 30.0
 """Seconds for an engine to finish what it was asked before."""
 KILL_LIMIT = 5.0
@@ -100,6 +103,12 @@ def connect(*, status: Say = _silent, note: Say = _silent) -> Endpoint:
 def _start(status: Say) -> Endpoint:
     status("starting the engine")
     deadline = time.monotonic() + START_LIMIT
+    if wake():
+        woken = time.monotonic() + WAKE_LIMIT
+        while time.monotonic() < woken:
+            if endpoint := find():
+                return endpoint
+            time.sleep(POLL)
     begin, process = _spawn()
     retries = 1
     while time.monotonic() < deadline:

@@ -42,8 +42,7 @@ def test_llm(engine: Engine, client: Client) -> None:
 def test_llm_with_schemas_and_tools(engine: Engine, client: Client) -> None:
     folder = client.home / "llm"
     folder.mkdir()
-    yaml = engine.lines("llm", "coder") + "\n  supports_schema: true\n  supports_tools: true\n"
-    (folder / "extra-openai-models.yaml").write_text(yaml, encoding="utf-8")
+    (folder / "extra-openai-models.yaml").write_text(engine.lines("llm", "coder"), encoding="utf-8")
     there = {"LLM_USER_PATH": str(folder)}
     asked = ("-m", "fireside", "-o", "temperature", "0", "-o", "max_tokens", "100")
     person = json.loads(client.run(*asked, "--schema", "name, age int", "Anna is 34 years old.", **there))

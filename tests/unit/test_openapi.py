@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,6 +42,12 @@ def test_every_route_is_described_and_every_description_has_a_route(app: Starlet
     assert there == {(method.upper(), path) for path, methods in made["paths"].items() for method in methods}
     used = {id(operation_of(method, path)) for method, path in there}
     assert {key for key, operation in OPERATIONS.items() if id(operation) not in used} == set()
+
+
+def test_the_page_lists_the_same() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+    rows = {f"| `{method} {path}` | {operation.summary} |" for (method, path), operation in OPERATIONS.items()}
+    assert rows == set(re.findall(r"^\| `[A-Z]+ /.*$", page, re.MULTILINE))
 
 
 def test_a_route_that_nobody_described_stops_it() -> None:

@@ -19,6 +19,7 @@ from fireside_engine.errors import FiresideError
 from fireside_engine.models.catalogue import default_catalogue
 from fireside_engine.server import logs
 from fireside_engine.server.engine import Engine
+from fireside_engine.server.inherited import inherited
 from fireside_engine.server.instance import LOOPBACK, Lock, PortTaken, acquire, listen
 from fireside_engine.server.lifecycle import EngineServer, handle_signals
 from fireside_engine.server.security import Access
@@ -100,6 +101,8 @@ def _keys(file: Path | None) -> tuple[ApiKey, ...]:
 
 
 def _sockets(arguments: argparse.Namespace) -> list[socket.socket]:
+    if given := inherited(os.environ):
+        return given
     if arguments.port == "auto":
         return listen(arguments.host, address.DEFAULT_PORT, or_any=True)
     return listen(arguments.host, arguments.port)
