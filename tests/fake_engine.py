@@ -69,7 +69,7 @@ class FakePlanner:
     def settled(self, path: Path, grant: Grant, info: ModelInfo, resident: int) -> None:
         self.learned.append(("settled", path.stem))
 
-    def answered(self, path: Path, grant: Grant, seconds_per_token: float, filled: int) -> None:
+    def answered(self, path: Path, grant: Grant, seconds_per_token: float, filled: int, gain: float = 1.0) -> None:
         self.learned.append(("answered", path.stem))
 
 

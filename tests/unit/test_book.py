@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ def test_it_is_there_again_after_a_restart(tmp_path: Path) -> None:
     book.keep_origin("g", "f")
     book.change(lambda known: Learned(Book({"host": 3e10}, Rate(0.5, 3), {"Q8_0": Rate(1.1, 2)}), known.overhead,
                                       known.qualities, known.loads, known.made_from))  # fmt: skip
+    book.change(lambda known: replace(known, book=known.book.drafted("f", 1.5)))
     assert BookFile(path).learned == book.learned
     assert BookFile(path).learned.made_from == {"g": "f"}
 

@@ -32,7 +32,7 @@ from fireside_engine.core.placement import closed_form, footprint
 from fireside_engine.core.quality import BITS, CLASS_KLD, class_quality
 from fireside_engine.core.refusal import refuse
 from fireside_engine.core.shape import Layer, Shape
-from fireside_engine.core.speed import Book
+from fireside_engine.core.speed import Book, Rate
 
 GOLDEN = Path(__file__).parent / "data" / "plans.json"
 
@@ -290,6 +290,25 @@ def test_a_measurement_goes_before_the_class() -> None:
     pick = choose(rows, wish).pick
     assert pick is not None
     assert pick.candidate.quant == "Q4_0"
+
+
+def test_what_drafts_gain_buys_quality() -> None:
+    """Quantization and speculation are chosen together: Q8_0 with drafts may be as fast as Q4_K_M without."""
+    machine, wish = Machine(host(32 * GIB), n_threads=8), Wish()
+    quants = ("Q8_0", "Q4_K_M")
+
+    def picked(book: Book) -> tuple[Row, str]:
+        rows = [assess(candidate("dense-8b", quant), machine, wish, closed_form, book) for quant in quants]
+        assert all(row.plan is not None for row in rows)
+        choice = choose(rows, wish)
+        assert choice.pick is not None
+        return choice.pick, choice.reason
+
+    slow, _ = picked(Book(bandwidth={HOST: 110e9}))
+    assert slow.candidate.quant == "Q4_K_M"
+    fast, why = picked(Book(bandwidth={HOST: 110e9}, gains={"": Rate(1.8, 5)}))
+    assert fast.candidate.quant == "Q8_0"
+    assert "with drafts" in why
 
 
 def test_experts_stay_in_main_memory_before_layers_do() -> None:

@@ -112,3 +112,36 @@ def test_nonsense_teaches_little(measured: float, other: float) -> None:
         book = book.learn("Q4_K_M", "f", guess, value)
     assert 0.04 <= book.machine.factor <= 20
     assert predict(own, Setup(4096), "Q4_K_M", "f", MACHINE, book).tokens_per_second > 0
+
+
+def test_a_bench_corrects_what_slow_answers_taught() -> None:
+    """The first answers of a home ran beside the compiler, and half of their slowness stayed after a bench."""
+    own, setup, book = shape(1e9), Setup(4096), Book()
+    guess = seconds_per_token(own, setup, "Q4_K_M", MACHINE, book, 64)
+    for slow in (2.0, 1.9):
+        book = book.learn("Q4_K_M", "f", guess, slow * guess.weights + guess.attention)
+    book = book.learn("Q4_K_M", "f", guess, guess.weights + guess.attention, benched=True)
+    said = predict(own, setup, "Q4_K_M", "f", MACHINE, book, 64)
+    assert abs(said.tokens_per_second * (guess.weights + guess.attention) - 1) < 0.01
+
+
+@given(st.lists(st.floats(0.01, 100.0), max_size=40), st.sampled_from(["f", "other"]))
+def test_the_gain_of_drafts_is_believed_after_some_answers_and_never_slows(ratios: list[float], file: str) -> None:
+    book = Book()
+    for ratio in ratios:
+        book = book.drafted("f", ratio)
+    assert 1.0 <= book.gain(file) <= 3.0
+    assert book.gain(file) == book.gain("f")
+    if len(ratios) < 3:
+        assert book.gain(file) == 1.0
+    said = predict(shape(1e9), Setup(4096), "Q4_K_M", file, MACHINE, book, 64)
+    assert said.expected == said.tokens_per_second * book.gain(file)
+
+
+def test_a_file_has_a_gain_of_its_own() -> None:
+    book = Book()
+    for _ in range(9):
+        book = book.drafted("repeats", 2.0).drafted("never", 1.0)
+    assert book.gain("repeats") > 1.9
+    assert book.gain("never") == 1.0
+    assert 1.2 < book.gain("unknown") < 1.8

@@ -22,6 +22,9 @@ from fireside_engine.core.placement import Costs, footprint
 from fireside_engine.core.quality import DOMINATED, worst_allowed
 from fireside_engine.core.speed import Book
 
+_TOLD_GAIN = 1.05
+"""From here on, what drafts gain is part of the reason."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -101,7 +104,7 @@ def _against(row: Row, rows: Sequence[Row]) -> str:
 
 
 def _rate(row: Row) -> float:
-    return row.plan.speed.tokens_per_second if row.plan is not None else 0.0
+    return row.plan.speed.expected if row.plan is not None else 0.0
 
 
 def _reaches(row: Row, wish: Wish) -> bool:
@@ -132,10 +135,11 @@ def _why_smallest(pick: Row, wish: Wish) -> str:
 def _why(pick: Row, reached: Sequence[Row], rows: Sequence[Row], wish: Wish) -> str:
     candidate, plan = pick.candidate, pick.plan
     assert plan is not None  # noqa: S101 - it reached the target of context
-    rate = plan.speed.tokens_per_second
+    rate = plan.speed.expected
+    drafts = " with drafts" if plan.speed.gain >= _TOLD_GAIN else ""
     how = f"{plan.setup.n_ctx:,} tokens of context fit"
     if rate >= wish.speed:
-        how += f" at about {rate:.0f} tokens/s"
+        how += f" at about {rate:.0f} tokens/s{drafts}"
     better = [row for row in rows if row.candidate.quality.kld < candidate.quality.kld and row is not pick]
     if not better:
         return f"{candidate.quant} has the best quality there is, and {how}."
@@ -148,5 +152,7 @@ def _why(pick: Row, reached: Sequence[Row], rows: Sequence[Row], wish: Wish) -> 
     if nearest.against:
         return f"{candidate.quant} is the best choice here: {how}; against {name}: {nearest.against}."
     if rate < wish.speed:
-        return f"{candidate.quant} is the fastest that is good enough here, about {rate:.1f} tokens/s, and {how}."
+        return (
+            f"{candidate.quant} is the fastest that is good enough here, about {rate:.1f} tokens/s{drafts}, and {how}."
+        )
     return f"{candidate.quant} is {candidate.quality.band.name}, and {how}; {name} costs speed for little."

@@ -79,7 +79,6 @@ class Plan:
     setup: Setup
     footprint: Footprint
     speed: Speed
-    """Without drafts."""
     draft: str = ""
     """The model that drafts for it; its bytes are counted in the footprint."""
 
@@ -272,7 +271,7 @@ def speed_step(speed: float, target: float = math.inf) -> int:
 
 
 def _worth(plan: Plan, candidate: Candidate, wish: Wish) -> tuple[float, ...]:
-    setup, speed = plan.setup, plan.speed.tokens_per_second
+    setup, speed = plan.setup, plan.speed.expected
     return (
         min(setup.n_ctx, target_context(candidate.shape, wish)),
         speed_step(speed, wish.speed),

@@ -21,6 +21,9 @@ _FASTER, _SLOWER = 0.6, 0.15
 """Weights of one measurement that is faster, or slower, than what is known."""
 TRUSTED = 3
 """Measurements after which a rate is shown with the narrow margin."""
+_MOST_GAIN = 3.0
+_GAIN_WEIGHT = 0.1
+"""Of the newest answer: what drafts gain differs from text to text."""
 _DEFAULT_BANDWIDTH = {"host": 12e9, "gpu": 250e9, "unified": 80e9}
 _ATTENTION_PER_THREAD = 1.6e9
 """Multiplications and additions of attention that one core does in a second, in llama.cpp's CPU kernels."""
@@ -36,11 +39,12 @@ class Rate:
     factor: float = 1.0
     count: int = 0
 
-    def learn(self, ratio: float) -> Rate:
-        """Whatever else runs only ever makes an answer slower, so that a faster one is believed sooner."""
+    def learn(self, ratio: float, *, benched: bool = False) -> Rate:
+        """Whatever else runs only ever makes an answer slower, so that a faster one is believed sooner, and a fast
+        bench, which did nothing else, at once."""
         ratio = min(20.0, max(0.05, ratio))
         weight = _FASTER if ratio < self.factor else _SLOWER
-        if not self.count:
+        if not self.count or (benched and ratio < self.factor):
             weight = 1.0
         return Rate(self.factor * (1 - weight) + ratio * weight, self.count + 1)
 
@@ -55,11 +59,19 @@ class Seconds:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Tokens a second while decoding, alone."""
+    """While decoding, alone."""
 
     tokens_per_second: float
+    """Without drafts."""
     margin: float
     """0.25 is plus or minus a quarter."""
+    gain: float = 1.0
+    """How many times as fast drafts have made it, or others here."""
+
+    @property
+    def expected(self) -> float:
+        """Tokens a second with what drafts gain."""
+        return self.tokens_per_second * self.gain
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +86,8 @@ class Book:
     files: Mapping[str, Rate] = field(default_factory=dict)
     """By the identity of a file; instead of both."""
     attention: Rate = Rate()
+    gains: Mapping[str, Rate] = field(default_factory=dict)
+    """What drafts gain, by the identity of a file; "" is all of them."""
 
     def rate(self, quant: str, file: str) -> Rate:
         if known := self.files.get(file):
@@ -81,8 +95,25 @@ class Book:
         own = self.types.get(quant, Rate())
         return Rate(self.machine.factor * own.factor, own.count or min(1, self.machine.count))
 
-    def learn(self, quant: str, file: str, predicted: Seconds, measured: float) -> Book:
-        """predicted: without any correction; measured: seconds of a token.
+    def gain(self, file: str) -> float:
+        """How many times as fast drafts have made answers here: of this file, or of all; 1.0 until that is known."""
+        known = self.gains.get(file, Rate())
+        if known.count < TRUSTED:
+            known = self.gains.get("", Rate())
+        return min(_MOST_GAIN, max(1.0, known.factor)) if known.count >= TRUSTED else 1.0
+
+    def drafted(self, file: str, ratio: float) -> Book:
+        """ratio: what an answer would have taken without drafts, over what it took."""
+        ratio = min(_MOST_GAIN, max(1 / _MOST_GAIN, ratio))
+        gains = dict(self.gains)
+        for name in {file, ""}:
+            old = gains.get(name, Rate())
+            weight = max(_GAIN_WEIGHT, 1 / (old.count + 1))
+            gains[name] = Rate(old.factor * (1 - weight) + ratio * weight, old.count + 1)
+        return replace(self, gains=gains)
+
+    def learn(self, quant: str, file: str, predicted: Seconds, measured: float, *, benched: bool = False) -> Book:
+        """predicted: without any correction; measured: seconds of a token; benched: nothing else was done meanwhile.
 
         A short conversation teaches about weights, one that is mostly attention about attention.
         """
@@ -95,7 +126,7 @@ class Book:
         ratio = max(measured - attention, measured / 20) / predicted.weights
         machine = self.machine.learn(ratio)
         own = self.types.get(quant, Rate()).learn(ratio / machine.factor)
-        known = self.files.get(file, Rate()).learn(ratio)
+        known = self.files.get(file, Rate()).learn(ratio, benched=benched)
         return replace(self, machine=machine, types={**self.types, quant: own}, files={**self.files, file: known})
 
 
@@ -131,7 +162,7 @@ def predict(
     seconds = seconds_per_token(shape, setup, quant, machine, book, filled)
     rate = book.rate(quant, file)
     total = seconds.weights * rate.factor + seconds.attention * book.attention.factor
-    return Speed(1 / total, 0.1 if rate.count >= TRUSTED else 0.25)
+    return Speed(1 / total, 0.1 if rate.count >= TRUSTED else 0.25, book.gain(file))
 
 
 def bandwidth(machine: Machine, book: Book, name: str) -> float:

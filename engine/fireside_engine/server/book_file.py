@@ -104,7 +104,9 @@ def _without(table: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _trimmed(learned: Learned) -> Learned:
-    book = replace(learned.book, files=dict(list(learned.book.files.items())[-_MOST:]))
+    gains = learned.book.gains
+    kept = {name: rate for name, rate in list(gains.items())[-_MOST:] if name} | {"": gains[""]} if gains else {}
+    book = replace(learned.book, files=dict(list(learned.book.files.items())[-_MOST:]), gains=kept)
     return replace(
         learned,
         book=book,
@@ -125,6 +127,7 @@ def _read(path: Path) -> Learned:
                 {str(name): Rate(**rate) for name, rate in book["types"].items()},
                 {str(name): Rate(**rate) for name, rate in book["files"].items()},
                 Rate(**book["attention"]),
+                {str(name): Rate(**rate) for name, rate in book.get("gains", {}).items()},
             ),
             int(data["overhead"]),
             {str(name): Quality(**quality) for name, quality in data["qualities"].items()},

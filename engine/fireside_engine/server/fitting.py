@@ -272,6 +272,7 @@ def row_json(name: str, path: Path, row: Row, refusal: Refusal | None, choice: C
             "words": placement_words(row) + (" + draft" if plan.draft else ""),
             "tokens_per_second": plan.speed.tokens_per_second,
             "margin": plan.speed.margin,
+            "draft_gain": plan.speed.gain,
         }
     if refusal is not None:
         found["refusal"] = asdict(refusal) | {"missing": refusal.missing, "changes": list(refusal.changes)}

@@ -30,7 +30,7 @@ from fireside_engine.models import names
 from fireside_engine.models.discovery import stat_model
 from fireside_engine.models.gguf import Header, read_header
 from fireside_engine.models.shape import shape_of
-from fireside_engine.server.book_file import BookFile, Load, identity
+from fireside_engine.server.book_file import BookFile, Learned, Load, identity
 from fireside_engine.server.dry_runs import Buffers, BuildFile, DryRuns, Kept, setup_key, shape_key
 from fireside_engine.server.granting import NOTHING, Grant
 from fireside_engine.worker.protocol import LoadOptions, ModelInfo
@@ -131,9 +131,14 @@ class FitPlanner:
                 return f"Its buffers took {gib(real)} instead of the {gib(promised)} that were predicted."
             return ""
 
-    def answered(self, path: Path, grant: Grant, seconds_per_token: float, filled: int) -> None:
+    def answered(self, path: Path, grant: Grant, seconds_per_token: float, filled: int, gain: float = 1.0) -> None:
         with self._lock:
-            self._learn(self.subject(path), grant.setup, seconds_per_token, filled)
+            subject = self.subject(path)
+            if gain == 1.0:
+                # With drafts, the plain speed is only reckoned: it teaches nothing that a plain answer does not.
+                self._learn(subject, grant.setup, seconds_per_token, filled)
+            file = subject.candidate.file
+            self.book.change(lambda known: replace(known, book=known.book.drafted(file, gain)))
 
     def settled(self, path: Path, grant: Grant, info: ModelInfo, resident: int) -> None:
         with self._lock:
@@ -205,7 +210,7 @@ class FitPlanner:
     def measured(self, subject: Subject, seconds_per_token: float) -> None:
         """Learn from a bench of one file by itself."""
         with self._lock:
-            self._learn(subject, Setup(1024, gpu_layers=-1), seconds_per_token, 76)
+            self._learn(subject, Setup(1024, gpu_layers=-1), seconds_per_token, 76, benched=True)
 
     # --- inside
 
@@ -281,13 +286,16 @@ class FitPlanner:
         taken = Footprint(parts, process_bytes(subject.candidate.shape, overhead))
         return replace(plan, footprint=taken)
 
-    def _learn(self, subject: Subject, setup: Setup, measured: float, filled: int) -> None:
+    def _learn(self, subject: Subject, setup: Setup, measured: float, filled: int, *, benched: bool = False) -> None:
         candidate = subject.candidate
         machine = self._look_at(*(self._hello or ([], "")))
         predicted = seconds_per_token(candidate.shape, setup, candidate.quant, machine, self.book.learned.book, filled)
-        self.book.change(
-            lambda known: replace(known, book=known.book.learn(candidate.quant, candidate.file, predicted, measured))
-        )
+
+        def change(known: Learned) -> Learned:
+            book = known.book.learn(candidate.quant, candidate.file, predicted, measured, benched=benched)
+            return replace(known, book=book)
+
+        self.book.change(change)
 
 
 def _directory() -> Path:

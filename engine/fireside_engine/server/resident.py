@@ -289,11 +289,12 @@ class Resident:
             if self._settled:
                 taken = memory.rss(worker.pid)
                 self._tell_planner(self._planner.settled, self.grant, worker.info, taken)
-        if self.grant is None or self.outstanding != 1 or timings.predicted_n < _TELLING or timings.draft_n:
+        if self.grant is None or self.outstanding != 1 or timings.predicted_n < _TELLING or timings.predicted_ms <= 0:
             return
         filled = timings.cache_n + timings.prompt_n + timings.predicted_n // 2
-        seconds = 1 / timings.predicted_per_second
-        self._tell_planner(self._planner.answered, self.grant, seconds, filled)
+        gain = max(0.1, 1 + timings.draft_ms_won / timings.predicted_ms) if timings.draft_n else 1.0
+        seconds = gain / timings.predicted_per_second
+        self._tell_planner(self._planner.answered, self.grant, seconds, filled, gain)
 
     def _tell_planner(self, tell: Callable[..., None], *what: object) -> None:
         learning = asyncio.create_task(asyncio.to_thread(tell, Path(self.key.path), *what))
