@@ -98,7 +98,7 @@ class Luck:
     @property
     def discount(self) -> float:
         """Factor for probabilities."""
-        return min(1.2, max(0.1, self._met / self._expected))
+        return min(1.0, max(0.1, self._met / self._expected))
 
     def learn(self, expected: float, hit: bool) -> None:
         if self._expected > _LEAST_MEMORY:

@@ -11,10 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fireside_engine.core.speculation.costs import SIZES
-from fireside_engine.core.speculation.ledger import Ledger
 
 MARGIN = 1.04
 """A batch must be expected to be this much better than plain decoding: estimates are not exact."""
+CAUTION = 2.0
+"""What a batch is expected to win must be at least so many times what it is expected to lose in the cases in which it
+loses: probabilities are not exact, and an answer has few batches to even out bad luck."""
+
+May = Callable[[int, float], bool]
+"""Whether the first so many streams may lose so many steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +52,12 @@ def choose(
     width: int,
     most_rows: int,
     ratio: Callable[[int, int], float],
-    ledger: Ledger,
-    spent: float = 0.0,
+    may: May | None,
 ) -> Choice:
     """hopes: of the running streams, the one that waited longest first. width: streams of a plain batch.
 
-    most_rows: rows that a batch may have. ratio: cost of (streams, rows) in single steps. spent: steps that the first
-    stream's drafts cost already; they are gone either way, but count for what may be lost.
+    most_rows: rows that a batch may have. ratio: cost of (streams, rows) in single steps. may: None where whatever is
+    expected to win is to be tried.
     """
     plain = Choice(min(width, len(hopes)), 1)
     plain_rate = plain.streams / ratio(plain.streams, 1)
@@ -69,7 +73,7 @@ def choose(
                 break
             cost = ratio(streams, rows)
             rate = sum(hope.tokens(rows) for hope in chosen) / cost
-            if rate > best_rate and _allowed(chosen, rows, cost, plain_rate, ledger, spent):
+            if rate > best_rate and _allowed(chosen, rows, cost, plain_rate, may):
                 best, best_rate = Choice(streams, rows, rate / plain_rate), rate
             if rows > longest + 8:
                 # Wider than any padding to the next stair of the costs.
@@ -77,16 +81,27 @@ def choose(
     return best
 
 
-def _allowed(chosen: Sequence[Hope], rows: int, cost: float, plain_rate: float, ledger: Ledger, spent: float) -> bool:
-    certain = sum(1 + min(hope.certain, rows - 1) for hope in chosen)
-    loss = spent + cost - certain / plain_rate
-    if loss <= 0.0:
+def _allowed(chosen: Sequence[Hope], rows: int, cost: float, plain_rate: float, may: May | None) -> bool:
+    if may is None:
         return True
-    # Drafts that must be accepted, of each stream alike, so that nothing is lost.
-    needed = -(-(cost * plain_rate - len(chosen)) // len(chosen))
-    if needed < 1:
-        # Only what is spent already can be lost.
-        return ledger.allows(loss, 0.0)
-    at = int(needed) - 1
-    breaking_even = [hope.reach[at] if at < min(len(hope.reach), rows - 1) else 0.0 for hope in chosen]
-    return ledger.allows(loss, 1.0 - sum(breaking_even) / len(breaking_even))
+    # Tokens that each stream needs so that nothing is lost.
+    needed = cost * plain_rate / len(chosen)
+    reach = [sum(hope.reach[i] for hope in chosen if i < len(hope.reach)) / len(chosen) for i in range(rows - 1)]
+    missing = shortfall(reach, needed) * len(chosen) / plain_rate
+    won = sum(hope.tokens(rows) for hope in chosen) / plain_rate - cost
+    return missing <= 0.0 or (won >= CAUTION * missing and may(len(chosen), missing))
+
+
+def shortfall(reach: Sequence[float], needed: float) -> float:
+    """Expected number of tokens by which a batch stays behind the `needed`, counted where it does stay behind.
+
+    reach: for each drafted token, the probability that it and all before it are accepted.
+    """
+    missing, left = 0.0, 1.0
+    for accepted, reached in enumerate((*reach, 0.0)):
+        behind = needed - 1.0 - accepted
+        if behind <= 0.0:
+            break
+        missing += (left - reached) * behind
+        left = reached
+    return missing

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from statistics import median
+from statistics import median, median_low
 
 SIZES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32)
 """Rows of a stream in a batch; drafts between two are padded where that is cheaper."""
@@ -18,10 +18,13 @@ DEPTHS = (1024, 4096, 16384)
 FRESH = 24
 """A single step is taken again after so many batches without one."""
 KEPT = 7
+FEW = 3
+"""With fewer ratios than this, what the probe says counts as one of them."""
 HOPE = 0.85
-"""A ratio that was never seen, or not for long, may be better than it is said to be by this factor."""
-STALE = 4000
-"""Batches after which a ratio was not seen for long."""
+"""A ratio that was never seen may be better than it is said to be by this factor."""
+STALE = 250
+"""For every so many batches without one of its size, the oldest of what was seen of that size is forgotten: what made
+it dear may be over, and nobody would notice."""
 
 Key = tuple[int, int, int]
 """Depth, streams, rows of each."""
@@ -68,12 +71,16 @@ class Costs:
 
     def _ratio(self, key: Key) -> float:
         depth, streams, rows = key
-        seen = self._seen.get(key)
-        if seen:
-            hope = HOPE if rows > 1 and self._batches - self._last.get(key, self._batches) > STALE else 1.0
-            return max(1.0, median(seen) * hope)
+        seen = self._seen.get(key, deque())
+        forgotten = (self._batches - self._last.get(key, 0)) // STALE if rows > 1 else 0
+        if len(seen) > forgotten:
+            # What disturbs a batch makes it dearer, never cheaper, and the first of a size makes its buffers.
+            values = list(seen)[forgotten:]
+            if len(values) < FEW and rows > 1:
+                values.append(self._interpolated(streams * rows) * self._error())
+            return max(1.0, median_low(values))
         nearest = [
-            median(values)
+            median_low(values)
             for (_, _, _), values in sorted(
                 ((k, v) for k, v in self._seen.items() if k[1:] == (streams, rows) and v),
                 key=lambda item: abs(item[0][0] - depth),
@@ -85,11 +92,11 @@ class Costs:
     def _error(self) -> float:
         """How much dearer batches are than the probe saw, which looked once, at whatever moment that was."""
         errors = [
-            median(values) / self._interpolated(streams * rows)
+            median_low(values) / self._interpolated(streams * rows)
             for (_, streams, rows), values in self._seen.items()
-            if rows > 1 and values
+            if rows > 1 and len(values) > 1
         ]
-        return median(errors) if errors else 1.0
+        return median_low(errors) if errors else 1.0
 
     def is_measured(self, depth: int, streams: int, rows: int) -> bool:
         """Whether such a batch was seen while decoding, or is a single step; otherwise its cost is the probe's."""
@@ -113,6 +120,8 @@ class Costs:
         if seconds <= 0.0:
             return
         self._batches += 1
+        if self._batches % STALE == 0:
+            self._ratios.clear()
         key = (depth, streams, rows)
         self._last[key] = self._batches
         single = self.step(depth)

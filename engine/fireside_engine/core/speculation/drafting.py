@@ -12,15 +12,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
 
-from fireside_engine.core.speculation.choice import MARGIN
+from fireside_engine.core.speculation.choice import MARGIN, shortfall
 from fireside_engine.core.speculation.costs import SIZES
 
 LONG_LAG = 48
 """Tokens that it did not know, more than a batch of drafts leaves."""
 AT_BEST = 0.92
 """Acceptance that no draft model keeps up for long; one that does not pay with it never pays."""
-TRIALS = 6
-"""Drafts before its acceptance is believed."""
+TRIALS = 5
+"""Drafts before its acceptance is believed; on trial it drafts single tokens."""
+MEASURED = 5
+"""Drafts before the cost of its tokens is believed."""
+PROVEN = 12.0
+"""Judged tokens of late, after which its acceptance is not a guess any more."""
+TRIAL = 0.015
+"""Share of an answer that may go into reading it for a trial."""
+SHORT_LAG = 3
+"""So many tokens are read in about the time of one."""
 LEAST = 0.4
 """A drafted token of less probability, by the draft model's own view, ends its draft."""
 FIRST_REST = 128
@@ -41,8 +49,14 @@ class Outlook:
     k: int
     gain: float
     """Expected rate over that of plain decoding."""
-    loss: float
-    """Steps lost when nothing is accepted."""
+    missing: float
+    """Steps that are expected to be lost in the cases in which it loses."""
+    won: float = 0.0
+    """Steps that are expected to be won, all in all."""
+
+    @property
+    def pays(self) -> bool:
+        return self.gain > MARGIN and self.won >= self.missing
 
 
 def outlook(acceptance: float, token_cost: float, ratio: Callable[[int], float], most_rows: int) -> Outlook:
@@ -55,7 +69,8 @@ def outlook(acceptance: float, token_cost: float, ratio: Callable[[int], float],
         cost = k * token_cost + ratio(rows)
         gain = expected(acceptance, k) / cost
         if gain > best.gain:
-            best = Outlook(k, gain, cost - 1.0)
+            reach = [acceptance**i for i in range(1, rows)]
+            best = Outlook(k, gain, shortfall(reach, cost), 1.0 + sum(reach) - cost)
     return best
 
 
@@ -77,6 +92,8 @@ class ModelDrafting:
     """Why it was given up; empty while it may be used."""
     _lag_cost: float = field(init=False)
     _costs: deque[float] = field(default_factory=lambda: deque(maxlen=9))
+    _length: float = 64.0
+    """Of an answer, as far as is known."""
     _met: float = 0.0
     _tried: float = 0.0
     _drafts: int = 0
@@ -94,28 +111,43 @@ class ModelDrafting:
     @property
     def acceptance(self) -> float:
         """Of its tokens, with a hopeful first guess."""
-        return (self._met + 4 * 0.85) / (self._tried + 4)
+        return (self._met + 3 * 0.85) / (self._tried + 3)
+
+    def answered(self, tokens: int) -> None:
+        """An answer of so many tokens ended."""
+        self._length += 0.3 * (tokens - self._length)
+
+    def worth_reading(self, steps: float, gain: float, remaining: int) -> bool:
+        """Whether it should read what it does not know, which takes so many steps. gain: expected of its drafts.
+
+        Half of what it may win for the rest of an answer has to pay for it; and while little is known of it, no more
+        than TRIAL of the answer.
+        """
+        horizon = min(float(remaining), self._length)
+        proven = self._tried >= PROVEN
+        return steps <= 0.5 * (gain - 1.0) * horizon and (proven or steps <= TRIAL * horizon)
 
     def plain(self, tokens: int) -> None:
         """So many tokens were made without it."""
         self._rest_left = max(0, self._rest_left - tokens)
 
-    def look(self, ratio: Callable[[int], float], most_rows: int) -> Outlook | None:
-        """What to draft now; None for nothing."""
+    def look(self, ratio: Callable[[int], float], most_rows: int, room: int) -> Outlook | None:
+        """What to draft now; None for nothing. room: rows that there is room for, which an answer's end makes few."""
         if self.useless or self._rest_left:
             return None
         best_case = outlook(AT_BEST, self.token_cost, ratio, most_rows)
-        if best_case.gain <= MARGIN and (self._drafts >= TRIALS or self._costs):
+        if best_case.gain <= MARGIN and len(self._costs) >= MEASURED:
             self._give_up(f"a drafted token costs {self.token_cost:.2f} of a step here")
             return None
         if best_case.gain <= MARGIN and self.first_cost > 0.5:
             self._give_up(f"it is {self.first_cost:.2f} of the model's size")
             return None
-        found = outlook(self.acceptance, self.token_cost, ratio, most_rows)
-        if found.gain > MARGIN:
-            return found
         if self._drafts < TRIALS:
-            return outlook(AT_BEST, self.token_cost, ratio, most_rows) if best_case.gain > MARGIN else None
+            # One token, judged by what is drawn, and not worth a batch.
+            return Outlook(1, best_case.gain, self.token_cost)
+        if outlook(self.acceptance, self.token_cost, ratio, most_rows).pays:
+            found = outlook(self.acceptance, self.token_cost, ratio, room)
+            return found if found.pays else None
         self._rests += 1
         self._rest_left = FIRST_REST << min(self._rests, 8)
         # The next trial starts from what is known, with room for a change.
@@ -132,7 +164,7 @@ class ModelDrafting:
         """It made so many tokens for this cost, after reading `lag` tokens that it did not know."""
         if lag > LONG_LAG:
             self._lag_cost = max(0.0, steps - tokens * self.token_cost) / lag
-        elif tokens:
+        elif tokens and lag <= SHORT_LAG:
             # The last of the lag is computed as a drafted token is, in a batch with the others.
             self._costs.append(steps / tokens)
 

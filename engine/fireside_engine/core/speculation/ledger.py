@@ -1,10 +1,13 @@
-"""The ledger of time won against plain decoding. Its balance decides what may be risked, so that it bounds what can be
-lost.
+"""The books of time won against plain decoding: a ledger for the model, and a purse for each answer. They decide what
+may be risked, so that they bound what can be lost.
 
-Counted in single steps. Whatever is won or lost goes into the balance, which is capped from above: a workload that won
-much does not pay for the next one's losses. Besides, ALLOWANCE of all work is granted for trying. As nothing is risked
-beyond the balance, the time lost over any stretch of work is at most ALLOWANCE of it, plus the cap, plus the loss of a
-single batch.
+Counted in single steps. The ledger's balance is capped from above: a workload that won much does not pay for long
+series of losses. Besides, ALLOWANCE of all work is granted for trying. The purse holds what one answer may lose, so
+that no answer pays for what others won: a little from its first token on, and what it won itself.
+
+A text that had bad luck at first may be worth drafting for all the same. So while an answer is decoded plainly, its
+drafts are judged against what is drawn (on paper); what they would have won refills the purse a little, the less the
+more often real batches lost.
 """
 
 from __future__ import annotations
@@ -13,10 +16,17 @@ from dataclasses import dataclass
 
 ALLOWANCE = 0.01
 """Share of all work that may go into trying."""
-START = 3.0
+START = 6.0
 """Steps that may be risked before anything was won."""
-CAP = 6.0
+CAP = 12.0
 """Steps that may be risked at most."""
+PURSE = 1.0
+"""Steps that an answer may risk at first."""
+PURSE_CAP = 3.0
+"""Steps that an answer may risk at most, however much it won."""
+TRUST = 0.5
+"""Share of what was won on paper that goes into the purse; halved by every real batch that lost."""
+LEAST_TRUST = 1 / 64
 
 
 @dataclass(slots=True)
@@ -44,16 +54,39 @@ class Ledger:
         self.worked(plain)
         return won * step_seconds
 
-    def allows(self, loss: float, chance: float) -> bool:
-        """Whether something may be tried that loses at most `loss` steps, and does lose with this chance."""
-        return loss <= 0.0 or self.balance >= loss * chance
+    def credit(self, steps: float) -> None:
+        """What was won on paper, as far as it is trusted: enough for another try, never more."""
+        self.balance = max(self.balance, min(PURSE, self.balance + steps))
+
+    def allows(self, shortfall: float) -> bool:
+        """Whether something may be tried that is expected to lose so many steps in the cases in which it loses."""
+        return shortfall <= 0.0 or self.balance >= shortfall
 
 
-class _Free(Ledger):
-    """Allows everything."""
+@dataclass(slots=True)
+class Purse:
+    """What one answer may risk."""
 
-    def allows(self, loss: float, chance: float) -> bool:  # noqa: ARG002
-        return True
+    balance: float = PURSE
+    trust: float = TRUST
 
+    def worked(self, steps: float) -> None:
+        self.balance = min(PURSE_CAP, self.balance + ALLOWANCE * steps)
 
-FREE = _Free()
+    def settle(self, won: float) -> None:
+        """A speculative batch won or lost so many steps of this answer's."""
+        self.balance = min(PURSE_CAP, self.balance + won)
+        self.trust = max(LEAST_TRUST, self.trust / 2) if won < 0.0 else min(TRUST, self.trust * 2)
+
+    def on_paper(self, won: float) -> float:
+        """A batch that was not computed would have won so much; returns the part of it that is trusted."""
+        if won <= 0.0:
+            self.trust = max(LEAST_TRUST, self.trust / 2)
+            return 0.0
+        trusted = won * self.trust
+        self.balance = max(self.balance, min(PURSE, self.balance + trusted))
+        return trusted
+
+    def allows(self, shortfall: float) -> bool:
+        """As a ledger does."""
+        return shortfall <= 0.0 or self.balance >= shortfall

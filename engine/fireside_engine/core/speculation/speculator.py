@@ -19,12 +19,12 @@ from fireside_engine.core.slot import Slot
 from fireside_engine.core.speculation.calibration import Calibration, Source
 from fireside_engine.core.speculation.choice import Choice, choose
 from fireside_engine.core.speculation.costs import Costs, Key
-from fireside_engine.core.speculation.drafting import ModelDrafting
-from fireside_engine.core.speculation.ledger import FREE, Ledger
+from fireside_engine.core.speculation.drafting import SHORT_LAG, ModelDrafting
+from fireside_engine.core.speculation.ledger import Ledger
 from fireside_engine.core.speculation.lookup import Index, Stores
 from fireside_engine.core.speculation.matching import MAX_DRAFT
 from fireside_engine.core.speculation.tenure import Tenure, Wish
-from fireside_engine.core.speculation.tracker import Draft, Tracker
+from fireside_engine.core.speculation.tracker import Draft, Paper, Tracker
 from fireside_engine.core.step import Chunk, Draw, Tokens
 
 
@@ -87,6 +87,8 @@ class Speculator:
         """What it knows of the request before, for one that goes on from there."""
         self._spent = 0.0
         """Steps that the pending draft of the draft model took."""
+        self._read = 0.0
+        """Of these, what it took to read what it did not know: that is for all drafts to come, not for this one."""
 
     # --- sequences
 
@@ -117,10 +119,12 @@ class Speculator:
         tracker = self._trackers.pop(slot.id, None)
         if tracker is None:
             return
-        self._spent = 0.0
-        if self.model is not None and self._known[0] == request.request_id and self._known[1]:
-            self._read_before = slot.tokens[: self._known[1]].copy()
-            self._known = ("", 0)
+        self._spent = self._read = 0.0
+        if self.model is not None:
+            self.model.answered(request.n_generated)
+            if self._known[0] == request.request_id and self._known[1]:
+                self._read_before = slot.tokens[: self._known[1]].copy()
+                self._known = ("", 0)
         if request.owner is None:
             return
         start, stop = len(request.prompt), len(request.prompt) + request.n_generated
@@ -145,9 +149,14 @@ class Speculator:
             return self.costs.ratio(depth, n_streams, rows)
 
         hopes = [draft.hope(_room(slot)) for slot, draft in zip(running, drafts, strict=True)]
+        most_rows = self.limits.most_rows
+
+        def may(n_streams: int, steps: float) -> bool:
+            return self._may(running[:n_streams], steps)
+
         # Whoever gives an answer to be verified wants it read in few steps; after one refusal it is over.
-        ledger = FREE if all(draft.is_given for draft in drafts) else self.ledger
-        choice = choose(hopes, width, self.limits.most_rows, ratio, ledger, self._spent)
+        is_given = all(draft.is_given for draft in drafts)
+        choice = choose(hopes, width, most_rows, ratio, None if is_given else may)
         proposal = self._propose(running, drafts, choice, depth)
         if proposal is not None:
             plan.proposal = proposal
@@ -157,7 +166,16 @@ class Speculator:
             for slot, draft in zip(running[: choice.streams], drafts, strict=False):
                 draft.keep(choice.rows - 1)
                 plan.drafts[slot.id] = draft
+        elif len(running) == 1 and (tracker := self._trackers[running[0].id]).is_idle and not is_given:
+            wished = choose(hopes, width, most_rows, ratio, lambda _streams, _steps: True)
+            if wished.rows > 1:
+                tracker.paper = Paper(drafts[0].tokens[: wished.rows - 1], ratio(1, wished.rows))
         return plan
+
+    def _may(self, slots: Sequence[Slot], steps: float) -> bool:
+        """Whether these streams may lose so many steps together."""
+        purses = [tracker.purse for slot in slots if (tracker := self._trackers.get(slot.id)) is not None]
+        return self.ledger.allows(steps) and all(purse.allows(steps / len(slots)) for purse in purses)
 
     def _draft(self, slot: Slot) -> Draft:
         tracker, request = self._trackers.get(slot.id), slot.sequence
@@ -174,15 +192,14 @@ class Speculator:
             return None
         if tracker.from_model is not None or request.constrained or drafts[0].certain or drafts[0].is_given:
             return None
-        most = min(self.limits.most_rows, _room(slot))
-        found = self.model.look(lambda rows: self.costs.ratio(depth, 1, rows), most)
+        most_rows = self.limits.most_rows
+        found = self.model.look(lambda rows: self.costs.ratio(depth, 1, rows), most_rows, min(most_rows, _room(slot)))
         if found is None or found.gain <= choice.gain:
             return None
-        # Reading what it does not know is lost if its drafts are.
         late = self.model.lag_cost(self._lag(slot, request) - 1)
-        if not self.ledger.allows(found.loss + late, 1.0 - self.model.acceptance) or late > self.ledger.balance:
+        if not self.model.worth_reading(late, found.gain, request.remaining) or not self.ledger.allows(late):
             return None
-        return Proposal(slot, found.k)
+        return Proposal(slot, found.k) if self._may(running, found.missing) else None
 
     def _lag(self, slot: Slot, request: Request) -> int:
         """Tokens that the draft model has to read before it can go on, the latest included."""
@@ -203,7 +220,9 @@ class Speculator:
         self._spent = steps
         slot, request = plan.proposal.slot, plan.proposal.slot.sequence
         if request is not None:
-            self.model.drafted(len(drafted), steps, self._lag(slot, request))
+            lag = self._lag(slot, request)
+            self._read = min(steps, self.model.lag_cost(lag - 1)) if lag > SHORT_LAG else 0.0
+            self.model.drafted(len(drafted), steps, lag)
             self._known = (request.request_id, slot.n + 1)
         tracker = self._trackers.get(plan.proposal.slot.id)
         if tracker is not None:
@@ -258,12 +277,17 @@ class Speculator:
             if tracker is None or not tokens:
                 continue
             draft = plan.drafts.get(slot.id)
-            self._judge(tracker, tokens)
+            share = len(tokens) / n_drawn
+            if won and not (draft is not None and draft.is_given):
+                tracker.purse.settle((won / step + self._read) * share)
+            tracker.purse.worked(plain * share)
+            self.ledger.credit(tracker.on_paper(tokens))
+            self._judge(tracker, slot, tokens)
             tracker.learn(slot.n + 1, tokens, draft)
-            tracker.tally.won_seconds += won * len(tokens) / n_drawn
-        self._spent = 0.0
+            tracker.tally.won_seconds += won * share
+        self._spent = self._read = 0.0
 
-    def _judge(self, tracker: Tracker, drawn: Sequence[int]) -> None:
+    def _judge(self, tracker: Tracker, slot: Slot, drawn: Sequence[int]) -> None:
         if self.model is None:
             return
         asked = tracker.from_model
@@ -274,6 +298,8 @@ class Speculator:
         while agreed < min(len(asked.tokens), len(drawn)) and asked.tokens[agreed] == drawn[agreed]:
             agreed += 1
         self.model.judged(agreed, agreed < min(len(asked.tokens), len(drawn)))
+        # Of its own drafts it knows all but the last.
+        self._known = (self._known[0], slot.n + 1 + min(agreed, max(0, len(asked.tokens) - 1)))
 
 
 def rows_of(slot: Slot, request: Request, plan: Plan) -> Chunk:

@@ -17,12 +17,16 @@ from fireside_engine.core.speculation.calibration import (
     model_cell,
 )
 from fireside_engine.core.speculation.choice import Hope
+from fireside_engine.core.speculation.ledger import Purse
 from fireside_engine.core.speculation.lookup import Index, Store, Trace
 from fireside_engine.core.speculation.matching import I32, MAX_DRAFT, SURE
 from fireside_engine.core.speculation.tally import Tally
 
 ENOUGH = 6
 """Drafts by grammar of at least so many tokens are not lengthened by a lookup."""
+FIRST_WINDOW = 7
+"""Tokens that a lookup drafts at first; later twice as many as were drawn at once the last time."""
+LOOKUPS = (Source.CONVERSATION, Source.ANSWERS)
 
 
 @dataclass(slots=True)
@@ -69,6 +73,17 @@ class Draft:
         return Hope(reach, self.certain, room)
 
 
+@dataclass(slots=True)
+class Paper:
+    """A batch that was not computed, judged by what is drawn."""
+
+    tokens: list[int]
+    cost: float
+    """In single steps."""
+    drawn: int = 1
+    """Tokens that it would have made so far."""
+
+
 class Tracker:
     """`tokens` is the slot's array: prompt and answer as far as they are known, drafts behind them."""
 
@@ -91,6 +106,9 @@ class Tracker:
         self.tally = tally
         self.from_model: Draft | None = None
         """What the draft model proposed for the present position."""
+        self.purse = Purse()
+        self.paper: Paper | None = None
+        self._window = FIRST_WINDOW
         self._tokens = tokens
         self._index = index
         self._calibration = calibration
@@ -102,6 +120,8 @@ class Tracker:
         self._halves = [(half, Trace(half.index, loops=False)) for half in store.halves if half.n] if lookup else []
         self._seen: list[tuple[Source, Trace, int]] = []
         """The latest lookups: where, and how many tokens they drafted."""
+        self._suggested: tuple[int, int] | None = None
+        """The next token by the constraint, where nothing forces it, and its cell."""
         self._lookup = lookup
         self._given = given if given is not None else np.empty(0, np.int32)
         self._start, self._agreed = start, 0
@@ -112,6 +132,7 @@ class Tracker:
 
         Looks up in any case, so that the next `learn` has something to learn from.
         """
+        self._suggested = None
         limit = max(0, min(limit, MAX_DRAFT))
         best = self._look(n)
         if (draft := self._from_given(n, limit)) is not None:
@@ -120,9 +141,10 @@ class Tracker:
             return self.from_model
         draft = Draft()
         self._by_grammar(draft, limit, forced, likely)
+        self._suggested = (draft.tokens[0], draft.origin[0][1]) if draft.tokens and not draft.certain else None
         if not draft.tokens:
             if best is not None:
-                self._take(draft, *best, limit, judge=False)
+                self._take(draft, *best, min(limit, self._window), judge=False)
         elif len(draft.tokens) < ENOUGH and self._lookup:
             self._lengthen(draft, n, limit)
         return draft
@@ -140,6 +162,11 @@ class Tracker:
             draft.add(token, p, Source.GIVEN, 0)
         draft.after = given[known + limit : known + limit + 1].tolist()
         return draft
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is on trial, on paper or by the draft model."""
+        return self.paper is None and self.from_model is None
 
     def _look(self, n: int) -> tuple[Source, Trace, int] | None:
         """Look up in all histories; returns the draft of which most is expected."""
@@ -218,6 +245,11 @@ class Tracker:
                     break
         if draft is not None:
             self._learn_draft(drawn, draft)
+            if draft.origin and draft.origin[0][0] in LOOKUPS:
+                self._window = max(FIRST_WINDOW, 2 * len(drawn))
+        elif self._suggested is not None:
+            token, cell = self._suggested
+            self._calibration.learn(Source.GRAMMAR, self._greedy, cell, token == drawn[0])
         elif self._seen:
             # What the best lookup said of the next token, judged without a risk.
             found = self._seen[0][1].found
@@ -227,6 +259,21 @@ class Tracker:
             self._own.step(self._tokens, n + i, token)
             for half, trace in self._halves:
                 trace.step(half.tokens, half.n, token)
+
+    def on_paper(self, drawn: Sequence[int]) -> float:
+        """Judge the batch on paper by what was drawn; returns the steps that it won as far as that is trusted, 0 while
+        it is not over."""
+        paper = self.paper
+        if paper is None:
+            return 0.0
+        for token in drawn:
+            if paper.drawn <= len(paper.tokens) and token == paper.tokens[paper.drawn - 1]:
+                paper.drawn += 1
+                continue
+            self.paper = None
+            self._window = max(FIRST_WINDOW, 2 * paper.drawn)
+            return self.purse.on_paper(paper.drawn - paper.cost)
+        return 0.0
 
     def _learn_draft(self, drawn: Sequence[int], draft: Draft) -> None:
         """A drafted token was judged if all before it were drawn."""
@@ -240,7 +287,8 @@ class Tracker:
             hit = token == drawn[i]
             tally.accepted[source] = tally.accepted.get(source, 0) + hit
             if i >= draft.certain:
-                self._luck.learn(p, hit)
+                if source in LOOKUPS:
+                    self._luck.learn(p, hit)
                 if judge:
                     self._calibration.learn(source, self._greedy, cell, hit)
             agreed = hit
