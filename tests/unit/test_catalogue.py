@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fireside_engine.errors import InvalidRequest, ModelNotFound, NotAModel
 from fireside_engine.models import names
-from fireside_engine.models.catalogue import Catalogue
+from fireside_engine.models.catalogue import Catalogue, same_tokens
 from fireside_engine.models.inventory import unique_name
 from fireside_engine.models.starter import find_in_package
 from gguf_writer import Tensor, gguf, settings, write_model, write_split
@@ -312,6 +312,8 @@ def test_a_draft_model_has_the_same_tokenizer_and_is_much_smaller(catalogue: Cat
     better = _sized(folder / "small-but-larger.gguf", 9_600, 5_000, "qwen2")
     assert catalogue.draft_for(catalogue.resolve("large")) == better
     assert catalogue.draft_for(catalogue.resolve("small")) is None
+    assert same_tokens(catalogue.resolve("small"), catalogue.resolve("large"))
+    assert not same_tokens(catalogue.resolve("other-tokenizer"), catalogue.resolve("large"))
 
 
 def test_prediction_heads_of_a_model_are_told(catalogue: Catalogue, folder: Path) -> None:

@@ -25,7 +25,7 @@ def main(words: Sequence[str]) -> ExitCode:
     parser.add_argument(
         "--deterministic", action="store_true", help="every model answers as `run --deterministic` does"
     )
-    parser.add_argument("--draft", metavar="MODEL", help="the model that drafts for all others; auto or off")
+    parser.add_argument("--draft", metavar="MODEL", help="drafts for models of the same tokens; auto or off")
     parser.add_argument(
         "--api-key",
         action="append",

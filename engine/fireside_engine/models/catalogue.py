@@ -199,12 +199,11 @@ class Catalogue:
             for row in inventory.files_of(name):
                 if not self._describer.describe(row.file).error:
                     return row.file.path
-        n_params, n_vocab = entry.details.get("n_params") or 0, entry.details.get("n_vocab") or 0
+        n_params = entry.details.get("n_params") or 0
         fitting = [
             other
             for other in map(self._entry, inventory.rows)
-            if abs((other.details.get("n_vocab") or 0) - n_vocab) <= PADDING
-            and other.details.get("tokenizer") == entry.details.get("tokenizer")
+            if same_tokens(other, entry)
             and other.details.get("architecture") == entry.details.get("architecture")
             and 0 < (other.details.get("n_params") or 0) <= DRAFT_SHARE * n_params
         ]
@@ -290,6 +289,12 @@ class Catalogue:
         starter = next((found for found in self._toml.models.items() if found[1].starter), None)
         begin = f"{self._way_to(*starter)} – or copy" if starter else "Copy"
         return f"{begin} any .gguf file into {self.models_dir}."
+
+
+def same_tokens(first: Entry, second: Entry) -> bool:
+    """Whether one may draft for the other, as far as headers tell."""
+    sizes = [entry.details.get("n_vocab") or 0 for entry in (first, second)]
+    return abs(sizes[0] - sizes[1]) <= PADDING and first.details.get("tokenizer") == second.details.get("tokenizer")
 
 
 def default_catalogue() -> Catalogue:

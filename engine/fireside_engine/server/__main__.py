@@ -121,7 +121,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--idle-exit", type=_idle, metavar="SECONDS", help="leave after so long without work (1800); 0 is never"
     )
     parser.add_argument("--deterministic", action="store_true", help="texts depend on the request alone, byte for byte")
-    parser.add_argument("--draft", metavar="MODEL", help="the model that drafts for all others; auto or off")
+    parser.add_argument("--draft", metavar="MODEL", help="drafts for models of the same tokens; auto or off")
     parser.add_argument(
         "--api-key-file",
         type=Path,

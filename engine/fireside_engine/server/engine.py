@@ -10,7 +10,7 @@ from functools import partial
 from fireside_engine import errors
 from fireside_engine.core.owner import Owner
 from fireside_engine.core.request import Request
-from fireside_engine.models.catalogue import Catalogue, Entry
+from fireside_engine.models.catalogue import Catalogue, Entry, same_tokens
 from fireside_engine.server.activity import Activity
 from fireside_engine.server.call import Call
 from fireside_engine.server.generation import Answering, Generation
@@ -68,10 +68,17 @@ class Engine:
                 deterministic=deterministic,
                 cache=chosen.cache is not False,
                 cache_budget=self.catalogue.cache_settings().budget,
-                draft=self._draft(draft or chosen.draft or self.settings.draft, entry),
+                draft=self._draft(draft or chosen.draft or self._draft_for_all(entry), entry),
             ),
             partial(self.catalogue.draft_for, entry),
         )
+
+    def _draft_for_all(self, entry: Entry) -> str:
+        """What `serve --draft` says, for models of the same tokens; the others choose for themselves."""
+        name = self.settings.draft
+        if name in ("auto", "off"):
+            return name
+        return name if same_tokens(self.catalogue.resolve(name), entry) else "auto"
 
     def _draft(self, name: str, entry: Entry) -> str:
         """The path of a draft model that was named; no model drafts for itself. Raises ModelNotFound."""
