@@ -36,6 +36,8 @@ def stats_lines(answer: Answer, first_text_s: float | None, total_s: float) -> l
         line = f"drafts       {int(timings.get('draft_n_accepted') or 0):,} of {drafted:,} accepted"
         won = float(timings.get("draft_ms_won") or 0.0) / 1000
         lines.append(line + (f" ({mix}), {abs(won):.2f} s {'won' if won >= 0 else 'lost'}" if mix else ""))
+    elif str(extension.get("speculation") or "").startswith("off: "):
+        lines.append(f"drafts       {extension['speculation']}")
     facts = ", ".join(f"{key} {_word(extension[key])}" for key in ("seed", "exact") if extension.get(key) is not None)
     lines.append(f"model        {answer.model}" + (f" ({facts})" if facts else ""))
     if reason := extension.get("reason"):

@@ -207,7 +207,10 @@ def test_a_useless_draft_model_is_freed_and_comes_back_on_trial(start: Start, pa
     back = life.told.get(timeout=30)
     assert back.state == "loaded"
     assert "small, back on trial" in back.words
+    assert life.speculator.model is not None
+    assert life.speculator.model.useless == ""
     before = life.read
+    life.do(lambda: setattr(life.speculator, "model", Patient(0.05)))
     life.do(lambda: life._count(life.drafter))
     assert life.ask(first_turns())[0] == plain
     assert life.read > before
