@@ -86,12 +86,24 @@ def peek(target: str, status: Callable[[str], None]) -> JsonObject:
 
     Raises Failure.
     """
+    return to_fit(peeked(target, status))
+
+
+def peeked(target: str, status: Callable[[str], None]) -> JsonObject:
+    """All that a header and its repository tell, with `there`: the path of the usual file where it is here already.
+
+    Raises Failure.
+    """
     status(f"asking the hub about {target}")
     with Pull(target, peek=True) as pull:
         for event in pull.events():
             if event["event"] == "peeked":
-                return {"header": event["header"], "files": [file for file in event["models"] if file["quant"]]}
+                return event
     raise Failure(f"The hub says nothing of {target}.", ExitCode.MODEL)
+
+
+def to_fit(event: JsonObject) -> JsonObject:
+    return {"header": event["header"], "files": [file for file in event["models"] if file["quant"]]}
 
 
 def describe(event: JsonObject) -> str:

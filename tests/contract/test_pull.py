@@ -70,10 +70,22 @@ def test_fit_fetches_what_runs_best_here(hub: StandInHub, models: Path, tmp_path
     assert pull("--fit", "--quant", "Q2_K", "hf:nobody/Tiny-GGUF").code == 2
 
 
+def test_a_plain_name_fetches_what_runs_best_here_and_says_why(hub: StandInHub, models: Path, tmp_path: Path) -> None:
+    lamp = write_llama(tmp_path / "lamp.gguf").read_bytes()
+    hub.add("Qwen/Qwen3-4B-GGUF", {"Qwen3-4B-Q4_K_M.gguf": lamp, "Qwen3-4B-Q6_K.gguf": lamp + bytes(32)})
+    try:
+        done = pull("qwen3-4b")
+        assert done.code == 0, done.err
+        assert b"has the best quality there is" in done.err
+    finally:
+        fireside("stop")
+    assert b"Nothing to fetch" in pull("qwen3-4b").err
+
+
 def test_a_name_of_models_toml_finds_its_repository(hub: StandInHub, models: Path) -> None:
     hub.add("Qwen/Qwen3-4B-GGUF", {"Qwen3-4B-Q4_K_M.gguf": LAMP, "Qwen3-4B-Q8_0.gguf": model(400_000, 3)})
     assert pull("qwen3:4b:Q8_0").out == b"Qwen3-4B-Q8_0\n"
-    assert pull("qwen3-4b", "-q") == (0, b"Qwen3-4B-Q4_K_M\n", b"")
+    assert pull("qwen3-4b", "-q", "--quant", "Q4_K_M") == (0, b"Qwen3-4B-Q4_K_M\n", b"")
     assert {path.name for path in models.rglob("*.gguf")} == {"Qwen3-4B-Q4_K_M.gguf", "Qwen3-4B-Q8_0.gguf"}
 
 

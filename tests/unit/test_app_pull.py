@@ -61,7 +61,10 @@ def test_a_choice_cannot_steer_the_terminal() -> None:
     assert "\x1b" not in render_choice(choice)
 
 
-FILES = [{"stem": "x-Q8_0", "quant": "Q8_0"}, {"stem": "x-UD-Q5_K_M", "quant": "UD-Q5_K_M"}]
+FILES: list[dict[str, Any]] = [{"stem": "x-Q8_0", "quant": "Q8_0"}, {"stem": "x-UD-Q5_K_M", "quant": "UD-Q5_K_M"}]
+
+
+KNOWN: dict[str, Any] = {"header": "/h", "files": FILES}
 
 
 class Client:
@@ -83,19 +86,36 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> type[Client]:
     Client.asked.clear()
     monkeypatch.setattr(pull, "EngineClient", Client)
     monkeypatch.setattr(pull.engine_process, "connect", lambda **_: None)
-    monkeypatch.setattr(pull, "peek", lambda target, status: {"header": "/h", "files": FILES})
     return Client
 
 
 def test_fit_takes_what_the_engine_picks(engine: type[Client]) -> None:
     rows = [{"picked": False, "name": "x-Q8_0"}, {"picked": True, "name": "x-UD-Q5_K_M"}]
     engine.answer = {"models": [{"rows": rows, "reason": "It is the best that fits."}]}
-    assert pull._fitting("hf:a/b", Narrator(quiet=True)) == "UD-Q5_K_M"
+    assert pull._fitting("hf:a/b", KNOWN, Narrator(quiet=True)) == "UD-Q5_K_M"
     assert engine.asked == [("/fireside/fit", {"header": "/h", "files": FILES})]
 
 
 def test_fit_fetches_nothing_that_does_not_fit(engine: type[Client]) -> None:
     engine.answer = {"models": [{"rows": [{"picked": False, "quant": "Q8_0"}], "reason": ""}]}
     with pytest.raises(Failure, match="No quantization of hf:a/b fits this machine") as caught:
-        pull._fitting("hf:a/b", Narrator(quiet=True))
+        pull._fitting("hf:a/b", KNOWN, Narrator(quiet=True))
     assert (int(caught.value.exit_code), "--quant" in caught.value.hint) == (4, True)
+
+
+@pytest.mark.parametrize(
+    ("there", "files", "taken"), [(None, FILES, "UD-Q5_K_M"), ("/m/x.gguf", FILES, ""), (None, FILES[:1], "")]
+)
+def test_a_plain_name_takes_what_fits_where_there_is_a_choice(
+    engine: type[Client], monkeypatch: pytest.MonkeyPatch, there: str | None, files: list[dict[str, Any]], taken: str
+) -> None:
+    engine.answer = {"models": [{"rows": [{"picked": True, "name": "x-UD-Q5_K_M"}], "reason": "It fits."}]}
+    event = {"header": "/h", "models": files, "there": there}
+    monkeypatch.setattr(pull, "peeked", lambda target, status: event)
+    assert pull._usual_or_fitting("x", Narrator(quiet=True)) == taken
+
+
+def test_only_plain_names_are_chosen_for() -> None:
+    assert pull.is_plain_name("qwen3-4b")
+    for word in ("qwen3-4b:Q8_0", "hf:a/b", "./x.gguf", "x.GGUF", "C:\\x"):
+        assert not pull.is_plain_name(word)

@@ -10,7 +10,7 @@ from fireside.arguments import Parser, usage_error
 from fireside.client import EngineClient
 from fireside.exit_codes import ExitCode
 from fireside.failure import Failure
-from fireside.pulling import Pull, describe, peek
+from fireside.pulling import Pull, describe, peek, peeked, to_fit
 from fireside.sanitize import clean, clean_line
 from fireside.terminal import Narrator, Output, to_json_line
 from fireside.wire import JsonObject
@@ -20,7 +20,8 @@ QUIET_STEP = 30.0
 
 _EPILOG = """\
 MODEL is one of:
-  NAME[:QUANT]           a model of models.toml, e.g. qwen3-4b or qwen3-4b:Q8_0
+  NAME                   a model of models.toml, e.g. qwen3-4b, in the quantization that runs best on this machine
+  NAME:QUANT             in that quantization, e.g. qwen3-4b:Q8_0
   hf:OWNER/REPO[:WHAT]   a repository of the Hugging Face hub; WHAT is a quantization or a file
   PATH                   a .gguf file: it stays where it is and gets a name
 
@@ -33,7 +34,7 @@ def main(words: Sequence[str]) -> ExitCode:
     parser = Parser("pull", "Fetch a model. Its name is written to standard output.", _EPILOG)
     parser.add_argument("model", metavar="MODEL", help="what to fetch")
     parser.add_argument("--quant", default="", metavar="QUANT", help="the quantization, e.g. Q4_K_M")
-    parser.add_argument("--fit", action="store_true", help="the quantization that runs best here, or none at all")
+    parser.add_argument("--fit", action="store_true", help="of a repository too, what runs best here, or nothing")
     parser.add_argument("--dry-run", action="store_true", help="show what would be fetched, and what else there is")
     parser.add_argument("--check", action="store_true", help="compare the checksum of a file that is there already")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no remarks")
@@ -44,7 +45,11 @@ def main(words: Sequence[str]) -> ExitCode:
     if args.fit and args.quant:
         raise usage_error("Give --fit or --quant, not both.")
     narrator = Narrator(quiet=args.quiet)
-    quant = _fitting(args.model, narrator) if args.fit else args.quant
+    quant = args.quant
+    if args.fit:
+        quant = _fitting(args.model, peek(args.model, narrator.status), narrator)
+    elif not (quant or args.dry_run or args.check) and is_plain_name(args.model):
+        quant = _usual_or_fitting(args.model, narrator)
     with Pull(args.model, quant=quant, check=args.check, dry_run=args.dry_run) as pull:
         try:
             outcome = _follow(pull, narrator)
@@ -64,13 +69,31 @@ def main(words: Sequence[str]) -> ExitCode:
     return ExitCode.OK
 
 
-def _fitting(model: str, narrator: Narrator) -> str:
+def is_plain_name(model: str) -> bool:
+    """A name of models.toml that says nothing of a quantization: no repository, no path, no `:QUANT`."""
+    return not any(mark in model for mark in (":", "/", "\\")) and not model.lower().endswith(".gguf")
+
+
+def _usual_or_fitting(model: str, narrator: Narrator) -> str:
+    """What runs best here, where there is a choice and nothing was fetched before; "" is the usual quantization."""
+    try:
+        event = peeked(model, narrator.status)
+    except Failure:
+        return ""  # the pull itself meets the same, unless the file is here already
+    finally:
+        narrator.clear()
+    known = to_fit(event)
+    if event["there"] or len({file["quant"] for file in known["files"]}) < 2:
+        return ""
+    return _fitting(model, known, narrator)
+
+
+def _fitting(model: str, known: JsonObject, narrator: Narrator) -> str:
     """The quantization that the engine picks for this machine, from a header alone. Raises Failure when none fits."""
     try:
-        peeked = peek(model, narrator.status)
         client = EngineClient(engine_process.connect(status=narrator.status, note=narrator.note))
         narrator.status("looking at this machine")
-        (found,) = client.post("/fireside/fit", peeked)["models"]
+        (found,) = client.post("/fireside/fit", known)["models"]
     finally:
         narrator.clear()
     picked = next((row for row in found["rows"] if row["picked"]), None)
@@ -79,7 +102,7 @@ def _fitting(model: str, narrator: Narrator) -> str:
         raise Failure(f"No quantization of {model} fits this machine.", ExitCode.MODEL, hint=hint, code="does_not_fit")
     narrator.note(found["reason"])
     # By the name of the file: what its header calls the quantization may be another word.
-    return next(str(file["quant"]) for file in peeked["files"] if file["stem"] == picked["name"])
+    return next(str(file["quant"]) for file in known["files"] if file["stem"] == picked["name"])
 
 
 def _follow(pull: Pull, narrator: Narrator) -> JsonObject:
