@@ -28,7 +28,7 @@ COMMANDS = {
     "ls": Command("ls", "list the conversations"),
     "show": Command("show", "show a conversation, or the code of its last answer"),
     "search": Command("search", "search all conversations"),
-    "export": Command("export", "write conversations as Markdown or JSON"),
+    "export": Command("export", "write conversations as Markdown, JSON or HTML"),
     "rm": Command("rm", "remove conversations for good"),
     "connect": Command("connect", "show what makes an editor or an agent use the engine"),
     "serve": Command("serve", "run the engine in the foreground, with its API for editors"),

@@ -304,9 +304,9 @@ def test_nothing_that_was_called_saved_is_lost_when_writers_are_killed(store: St
         path = reader.load(conversation).path(leaf)
         assert path[-1].text == "a" * 3000
         assert path[0].role == "user"
-    assert reader._database.rows("PRAGMA integrity_check")[0][0] == "ok"
+    assert reader.database.rows("PRAGMA integrity_check")[0][0] == "ok"
     for index in ("words", "trigrams"):
-        with reader._database.transaction() as connection:
+        with reader.database.transaction() as connection:
             connection.execute(f"INSERT INTO {index} ({index}, rank) VALUES ('integrity-check', 1)")
 
 

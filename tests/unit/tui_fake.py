@@ -54,6 +54,10 @@ class FakeEngine:
     connects: int = 0
     registered: list[Path] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
+    fits: list[JsonObject] = field(default_factory=list)
+    fit_answer: JsonObject = field(default_factory=dict)
+    downloads_answer: JsonObject = field(default_factory=dict)
+    counts_tokens: bool = False
 
     async def connect(self) -> None:
         self.connects += 1
@@ -134,6 +138,16 @@ class FakeEngine:
 
     async def forget(self, conversation: str) -> None:
         self.forgotten.append(conversation)
+
+    async def fit(self, body: JsonObject) -> JsonObject:
+        self.fits.append(body)
+        return self.fit_answer
+
+    async def downloads(self) -> JsonObject:
+        return self.downloads_answer
+
+    async def count_tokens(self, model: str, text: str) -> int | None:
+        return len(text.split()) if self.counts_tokens and model else None
 
     async def register(self, path: Path) -> str:
         self.registered.append(path)

@@ -53,4 +53,5 @@ def main(words: Sequence[str]) -> ExitCode:
     from fireside.tui.app import run
     from fireside.tui.start import Start
 
-    return ExitCode(run(Start(name, system, args.resume or "", args.draft or ""), saves=saves, settings=chosen))
+    start = Start(name, system, args.resume or "", args.draft or "", welcomes=not word and not args.resume)
+    return ExitCode(run(start, saves=saves, settings=chosen))

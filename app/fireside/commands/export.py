@@ -1,4 +1,4 @@
-"""`fireside export`: conversations as Markdown or JSON, on standard output, in a file, or a file for each."""
+"""`fireside export`: conversations as Markdown, JSON or HTML, on standard output, in a file, or a file for each."""
 
 from __future__ import annotations
 
@@ -8,31 +8,30 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fireside.arguments import Parser, usage_error
-from fireside.conversations.export import to_json, to_markdown
+from fireside.conversations.documents import KINDS, document, kind_of
 from fireside.conversations.store import Store
 from fireside.conversations.tree import Conversation
 from fireside.exit_codes import ExitCode
-from fireside.sanitize import clean
-from fireside.terminal import Narrator, Output, to_json_text
+from fireside.terminal import Narrator, Output
 
 _EPILOG = """\
-Markdown has the present branch, JSON has all. Where FILE is a folder, or ends with a slash, each conversation becomes
-a file in it. Several conversations are one list in JSON."""
+Markdown and HTML have the present branch, JSON has all. HTML is one page that needs no network. Where FILE is a folder,
+or ends with a slash, each conversation becomes a file in it. Several conversations are one list in JSON."""
 
 
 def main(words: Sequence[str]) -> ExitCode:
-    parser = Parser("export", "Write conversations as Markdown or JSON.", _EPILOG)
+    parser = Parser("export", "Write conversations as Markdown, JSON or HTML.", _EPILOG)
     parser.add_argument("ids", nargs="*", metavar="ID", help="a conversation; its beginning, or `last`")
     parser.add_argument("--all", action="store_true", help="every conversation")
     parser.add_argument("-o", "--output", metavar="FILE", help="where to write; standard output where it is missing")
-    parser.add_argument("--format", choices=("md", "json"), help="by the ending of FILE, md where that says nothing")
+    parser.add_argument("--format", choices=KINDS, help="by the ending of FILE, md where that says nothing")
     args = parser.read(words)
     if bool(args.ids) == args.all:
         raise usage_error("Name conversations, or give --all.", hint="`fireside ls` lists them.")
     store = Store()
     ids = [entry.id for entry in store.summaries()] if args.all else [store.resolve(word) for word in args.ids]
     conversations = [store.load(id_) for id_ in ids]
-    kind = args.format or ("json" if (args.output or "").endswith(".json") else "md")
+    kind = args.format or kind_of(args.output or "")
     if args.output is None:
         Output().write(document(conversations, kind))
         return ExitCode.OK
@@ -47,14 +46,6 @@ def main(words: Sequence[str]) -> ExitCode:
     many = "1 conversation" if len(conversations) == 1 else f"{len(conversations)} conversations"
     Narrator().note(f"fireside: wrote {many} to {target}")
     return ExitCode.OK
-
-
-def document(conversations: list[Conversation], kind: str) -> str:
-    if kind == "md":
-        # Whoever prints the file later must not have a terminal that obeys a model.
-        return clean("\n---\n\n".join(map(to_markdown, conversations)))
-    data = [to_json(conversation) for conversation in conversations]
-    return to_json_text(data[0] if len(data) == 1 else data)
 
 
 def file_name(conversation: Conversation) -> str:

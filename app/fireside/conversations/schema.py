@@ -58,5 +58,16 @@ CREATE TRIGGER turns_changed AFTER UPDATE OF text ON turns BEGIN
 END;
 """
 
-STEPS: tuple[str, ...] = (_FIRST,)
+_DRAFTS = """
+-- What was being written when the chat was left; '' is a chat that has no question yet.
+CREATE TABLE drafts (
+    conversation TEXT PRIMARY KEY,
+    text         TEXT NOT NULL,
+    updated      REAL NOT NULL
+) WITHOUT ROWID;
+-- What the app remembers of itself.
+CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+STEPS: tuple[str, ...] = (_FIRST, _DRAFTS)
 """Step n leads from version n to version n + 1 (`PRAGMA user_version`)."""

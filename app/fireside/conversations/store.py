@@ -79,10 +79,11 @@ class Store:
 
     def __init__(self, path: Path | None = None) -> None:
         """Raises StoreFailure."""
-        self._database = Database(path or default_path())
+        self.database = Database(path or default_path())
+        """For the functions of `desk`; conversations are written by methods."""
 
     def close(self) -> None:
-        self._database.close()
+        self.database.close()
 
     # --- writing
 
@@ -91,7 +92,7 @@ class Store:
 
         A turn that is there already gets its new text and account: an answer that is being written grows.
         """
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             _write_head(connection, conversation)
             known = _known_turns(connection, conversation.id)
             for turn in turns:
@@ -102,7 +103,7 @@ class Store:
 
     def discard(self, conversation: Conversation, ids: Sequence[str]) -> None:
         """Take turns and what is below them away; the leaf is the conversation's. Without a turn left it goes too."""
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             connection.executemany(_BRANCH_REMOVAL, [(id_,) for id_ in ids])
             connection.execute("UPDATE conversations SET leaf = ? WHERE id = ?", (conversation.leaf, conversation.id))
             if not _known_turns(connection, conversation.id):
@@ -111,7 +112,7 @@ class Store:
 
     def rename(self, id_: str, title: str) -> None:
         """Give a title; an empty one gives the first words of the first question back."""
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             if not title:
                 conversation = _load(connection, id_)
                 conversation.named = ""
@@ -122,7 +123,7 @@ class Store:
                 connection.execute("UPDATE conversations SET title = ?, named = 1 WHERE id = ?", (title, id_))
 
     def pin(self, id_: str, pinned: bool) -> None:
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             connection.execute("UPDATE conversations SET pinned = ? WHERE id = ?", (pinned, id_))
 
     def remove(self, ids: Sequence[str]) -> None:
@@ -130,43 +131,44 @@ class Store:
 
         Their ids stay until the engine has removed what it has of them (`removed`).
         """
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             for id_ in ids:
                 connection.execute("INSERT OR IGNORE INTO removed (id) VALUES (?)", (id_,))
                 connection.execute("DELETE FROM turns WHERE conversation = ?", (id_,))
+                connection.execute("DELETE FROM drafts WHERE conversation = ?", (id_,))
                 connection.execute("DELETE FROM conversations WHERE id = ?", (id_,))
             for index in ("words", "trigrams"):
                 connection.execute(f"INSERT INTO {index} ({index}) VALUES ('optimize')")  # noqa: S608 - our own names
 
     def removed(self) -> list[str]:
         """Ids of conversations of which the engine may still have something."""
-        return [str(row["id"]) for row in self._database.rows("SELECT id FROM removed")]
+        return [str(row["id"]) for row in self.database.rows("SELECT id FROM removed")]
 
     def forget_removed(self, ids: Sequence[str]) -> None:
         """The engine has nothing of them any more."""
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             connection.executemany("DELETE FROM removed WHERE id = ?", [(id_,) for id_ in ids])
 
     # --- reading
 
     def load(self, id_: str) -> Conversation:
         """Raises UnknownConversation."""
-        with self._database.transaction(writes=False) as connection:
+        with self.database.transaction(writes=False) as connection:
             return _load(connection, id_)
 
     def summaries(self, limit: int | None = None) -> list[Summary]:
         """Pinned ones first, then the newest first."""
-        rows = self._database.rows(f"{_SUMMARY} ORDER BY pinned DESC, updated DESC, id LIMIT ?", (limit or -1,))
+        rows = self.database.rows(f"{_SUMMARY} ORDER BY pinned DESC, updated DESC, id LIMIT ?", (limit or -1,))
         return [_summary(row) for row in rows]
 
     def last(self) -> str | None:
         """The id of the conversation that was written last."""
-        rows = self._database.rows("SELECT id FROM conversations ORDER BY updated DESC LIMIT 1")
+        rows = self.database.rows("SELECT id FROM conversations ORDER BY updated DESC LIMIT 1")
         return str(rows[0]["id"]) if rows else None
 
     def recent_questions(self, limit: int = 100) -> list[str]:
         """What was asked last, in all conversations; oldest first, and nothing twice in a row."""
-        rows = self._database.rows(
+        rows = self.database.rows(
             "SELECT text FROM turns WHERE role = 'user' AND text <> '' ORDER BY number DESC LIMIT ?", (limit,)
         )
         texts = [str(row["text"]) for row in reversed(rows)]
@@ -183,7 +185,7 @@ class Store:
             if last is None:
                 raise UnknownConversation("There is no conversation yet.")
             return last
-        rows = self._database.rows(
+        rows = self.database.rows(
             "SELECT id FROM conversations WHERE substr(id, 1, ?) = ? LIMIT 2", (len(wanted), wanted)
         )
         if len(rows) == 1 and wanted:
@@ -210,7 +212,7 @@ class Store:
 
     def _titles(self, terms: Sequence[str], limit: int) -> list[Hit]:
         """Titles that the user gave; the others stand in a turn."""
-        rows = self._database.rows("SELECT id, title, updated FROM conversations WHERE named ORDER BY updated DESC")
+        rows = self.database.rows("SELECT id, title, updated FROM conversations WHERE named ORDER BY updated DESC")
         return [
             Hit(row["id"], row["title"], "", "title", row["updated"], excerpt(row["title"], terms))
             for row in rows
@@ -225,7 +227,7 @@ class Store:
         if within:
             where.append("turns.conversation = ?")
             values.append(within)
-        return self._database.rows(
+        return self.database.rows(
             "SELECT turns.number, turns.id, turns.conversation, turns.role, turns.text, turns.created, title "  # noqa: S608
             f"FROM turns {join} JOIN conversations ON conversations.id = turns.conversation "
             f"WHERE {' AND '.join(where)} ORDER BY {order} LIMIT ?",

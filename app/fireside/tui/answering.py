@@ -85,13 +85,16 @@ class Answering:
 
     async def ask(self, draft: Draft) -> None:
         """Send a message and show its answer, then those of the messages that were queued meanwhile."""
-        if self.is_busy:
-            self._state.queue.append(draft)
+        self._state.queue.append(draft)
+        await self.go_on()
+
+    async def go_on(self) -> None:
+        """Send what waits, unless an answer is being written, or the first model is not here yet."""
+        if self.is_busy or self._state.waits_for_model:
             self._changed()
             return
         self._active = True
         try:
-            await self._ask(draft)
             while self._state.queue:
                 await self._ask(self._state.queue.pop(0))
         finally:
@@ -129,11 +132,17 @@ class Answering:
     def stop(self) -> bool:
         """Stop the present answer; queued messages go back to the prompt. False if there is nothing to stop."""
         if (generation := self._state.generation) is None:
-            return False
-        if self._state.queue:
-            self._prompt.give_back("\n\n".join(draft.text for draft in self._state.queue))
-            self._state.queue.clear()
+            return self.give_back_queue()
+        self.give_back_queue()
         generation.stop()
+        return True
+
+    def give_back_queue(self) -> bool:
+        """Put what waits into the prompt again. False if nothing waits."""
+        if not self._state.queue:
+            return False
+        self._prompt.give_back("\n\n".join(draft.text for draft in self._state.queue))
+        self._state.queue.clear()
         return True
 
     def forget(self) -> None:

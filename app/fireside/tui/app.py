@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from fireside.app_settings import AppSettings
-from fireside.tui import theme
+from fireside.tui import fetching, theme
 from fireside.tui.archive import Archive
 from fireside.tui.engine import Engine, LocalEngine
 from fireside.tui.screens.chat import ChatScreen
@@ -43,8 +43,10 @@ class FiresideApp(App[int]):
         start: Start | None = None,
         archive: Archive | None = None,
         settings: AppSettings | None = None,
+        pull: fetching.Start = fetching.start_pull,
     ) -> None:
         super().__init__()
+        self._pull = pull
         self.settings = settings or AppSettings()
         self._engine = engine
         self._start = start or Start()
@@ -56,7 +58,7 @@ class FiresideApp(App[int]):
         wanted = self.settings.theme
         self.theme = wanted if wanted in self.available_themes else theme.preferred()
         self.set_keymap(self.settings.keys)
-        self.push_screen(ChatScreen(self._engine, self._archive, self._start, self.settings))
+        self.push_screen(ChatScreen(self._engine, self._archive, self._start, self.settings, self._pull))
 
     def on_unmount(self) -> None:
         self._archive.close()

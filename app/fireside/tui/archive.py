@@ -40,8 +40,12 @@ class Archive:
 
     def save_before_leaving(self, conversation: Conversation, turns: Iterable[Turn]) -> None:
         """The same, for when there is no time to wait: `close` waits for it."""
+        self.begin(self._saving(conversation, turns))
+
+    def begin(self, function: Callable[[Store], None]) -> None:
+        """Have something written that nobody waits for but `close`."""
         if self.is_on:
-            self._thread.submit(self._with_store, self._saving(conversation, turns))
+            self._thread.submit(self._with_store, function)
 
     async def discard(self, conversation: Conversation, ids: Iterable[str]) -> None:
         """Take turns away that nothing came of."""

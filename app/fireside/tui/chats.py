@@ -10,18 +10,17 @@ import re
 from functools import partial
 from pathlib import Path
 
-from fireside.conversations.export import to_json, to_markdown
+from fireside.conversations.documents import document, kind_of
 from fireside.conversations.store import Store
 from fireside.conversations.tree import Conversation, Turn
 from fireside.failure import Failure
-from fireside.sanitize import clean
-from fireside.terminal import to_json_text
 from fireside.tui.answering import Answering
 from fireside.tui.chat_settings import ChatSettings
 from fireside.tui.clipboard import write_file
 from fireside.tui.screen_text import on_one_line
 from fireside.tui.showing import entries_of
 from fireside.tui.state import ChatState
+from fireside.tui.unsent import Unsent
 from fireside.tui.widgets.transcript_view import TranscriptView
 from fireside.wording import plural
 
@@ -31,14 +30,15 @@ DEFAULT_PATH = re.compile(r"[^\w]+")
 class Chats:
     """Of one chat screen."""
 
-    def __init__(self, state: ChatState, transcript: TranscriptView, answering: Answering) -> None:
+    def __init__(self, state: ChatState, transcript: TranscriptView, answering: Answering, unsent: Unsent) -> None:
+        self._unsent = unsent
         self._state = state
         self._transcript = transcript
         self._answering = answering
 
     async def begin(self) -> None:
         """A new chat with the same system prompt and settings."""
-        await self._enter(Conversation(system=self._state.conversation.system))
+        await self._enter(Conversation(system=self._state.conversation.system), carries=True)
 
     async def open(self, word: str, turn: str = "") -> None:
         """A chat by its id, the beginning of it, or `last`; at a turn, on whichever branch it is."""
@@ -78,7 +78,7 @@ class Chats:
         if self._state.conversation.named:
             copy.named = f"{self._state.conversation.named} (fork)"
         await self._state.archive.save(copy, copy.turns.values())
-        await self._enter(copy)
+        await self._enter(copy, carries=True)
         return "A new chat, with everything up to here"
 
     async def remove_turn(self, turn: Turn) -> str:
@@ -122,20 +122,23 @@ class Chats:
         return f"Named “{on_one_line(title)}”" if title else "Named after its first question again"
 
     async def export(self, path: str) -> str:
-        """Write the chat to a file; Markdown, or JSON where the name ends so."""
+        """Write the chat to a file: Markdown, or JSON or HTML where the name ends so."""
         conversation = self._state.conversation
         if not conversation.turns:
             return "There is nothing to write yet."
-        as_json = path.endswith(".json")
-        text = to_json_text(to_json(conversation)) if as_json else clean(to_markdown(conversation))
+        text = document([conversation], kind_of(path))
         return f"Wrote {await asyncio.to_thread(_write, text, path, conversation.title)}"
 
-    async def _enter(self, conversation: Conversation) -> None:
+    async def _enter(self, conversation: Conversation, *, carries: bool = False) -> None:
+        """Show it; what is being written stays with the chat before, unless it is carried along."""
         self._answering.stop()
+        await self._unsent.leave(carries=carries)
         self._state.enter(conversation)
         self._answering.forget()
         await self._transcript.clear()
         await self._transcript.show(entries_of(conversation))
+        if not carries:
+            await self._unsent.restore()
 
 
 def _write(text: str, path: str, title: str) -> Path:

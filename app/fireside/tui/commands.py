@@ -21,6 +21,7 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("new", "", "Start a new chat"),
     Command("model", "[NAME]", "Use another model for the next message"),
+    Command("pull", "MODEL|stop", "Fetch a model while the chat goes on, and use it then"),
     Command("system", "[TEXT]", "Set the system prompt; without text, clear it"),
     Command("persona", "[NAME]", "Use a system prompt by its name; without one, list them"),
     Command("copy", "[code]", "Copy the last answer, or its code"),
@@ -29,7 +30,7 @@ COMMANDS = (
     Command("tree", "", "All branches of this chat"),
     Command("fork", "", "A new chat that begins like this one"),
     Command("rename", "[TITLE]", "Name this chat; without a title, after its first question"),
-    Command("export", "[FILE]", "Write this chat to a file: Markdown, or JSON by its ending"),
+    Command("export", "[FILE]", "Write this chat to a file: Markdown, or JSON or HTML by its ending"),
     Command("retry", "", "Answer the last message again, with a new seed"),
     Command("temp", "[NUMBER]", "Set the temperature; without a number, the engine's own"),
     Command("seed", "[NUMBER]", "Set the seed; without a number, a new one each time"),

@@ -21,6 +21,8 @@ from fireside.wire import EngineFailure, JsonObject
 
 CALL_LIMIT = 10.0
 """Seconds for calls that only report."""
+FIT_LIMIT = 180.0
+"""Seconds for a look at all models, of which each may need a dry run."""
 _LOST = (EngineFailure.UNREACHABLE, EngineFailure.GONE)
 
 
@@ -41,6 +43,15 @@ class Engine(Protocol):
 
     async def load(self, model: str, *, deterministic: bool) -> str:
         """Have a model ready; empty is the engine's default. Gives its name."""
+
+    async def fit(self, body: JsonObject) -> JsonObject:
+        """How models would run here, and why: those that are here, or one on the hub by what `peek` said of it."""
+
+    async def downloads(self) -> JsonObject:
+        """What could be fetched, and what of it to begin with. Asks no network."""
+
+    async def count_tokens(self, model: str, text: str) -> int | None:
+        """Tokens of a text, where that model is in memory and can tell."""
 
     async def register(self, path: Path) -> str:
         """The name of a model file that lies anywhere; the path is absolute."""
@@ -160,6 +171,17 @@ class LocalEngine:
             "POST", "/fireside/load", {"model": model, "deterministic": deterministic}, limit=None
         )
         return str(answer.get("model") or model)
+
+    async def fit(self, body: JsonObject) -> JsonObject:
+        return await self._call("POST", "/fireside/fit", body, limit=FIT_LIMIT)
+
+    async def downloads(self) -> JsonObject:
+        return await self._call("GET", "/fireside/downloads", limit=FIT_LIMIT)
+
+    async def count_tokens(self, model: str, text: str) -> int | None:
+        answer = await self._call("POST", "/tokenize", {"model": model, "content": text, "add_special": False})
+        tokens = answer.get("tokens")
+        return len(tokens) if isinstance(tokens, list) else None
 
     async def register(self, path: Path) -> str:
         answer = await self._call("POST", "/fireside/register", {"path": str(path)}, limit=None)

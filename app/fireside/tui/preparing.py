@@ -25,7 +25,7 @@ NO_MODEL = "No model is installed."
 
 
 def no_model_hint() -> str:
-    return f"Put a .gguf file into {address.models_dir()}, or use /model with the path of one."
+    return f"ctrl+o shows what can be fetched; or put a .gguf file into {address.models_dir()}, or use /model PATH."
 
 
 def _absolute(path: str) -> Path:
@@ -38,14 +38,17 @@ class Notify(Protocol):
     async def __call__(self, message: str, hint: str = "", *, is_error: bool = False) -> None: ...
 
 
-async def prepare(state: ChatState, wanted: str, changed: Callable[[], None], notice: Notify) -> None:
+async def prepare(
+    state: ChatState, wanted: str, changed: Callable[[], None], notice: Notify, *, tells_none: bool = True
+) -> None:
     """All of it: the engine, the model, and the words for what is not there."""
     try:
         models = await _choose_or_default(state, wanted, notice)
+        state.has_model = bool(models)
         changed()
         if models:
             await load(state, changed)
-        else:
+        elif tells_none:
             await notice(NO_MODEL, no_model_hint())
     except Failure as failure:
         await state.refresh_status()

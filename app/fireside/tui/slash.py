@@ -26,6 +26,13 @@ async def execute(screen: ChatScreen, invocation: commands.Invocation) -> None:
             screen.use_model(argument)
         case "model":
             screen.action_choose_model()
+        case "pull" if argument == "stop":
+            screen.stop_fetching()
+        case "pull" if argument:
+            target, quant = split_quant(argument)
+            screen.fetch(target, quant)
+        case "pull":
+            raise commands.BadCommandError("Say which: /pull qwen3-4b, or hf:OWNER/REPO; ctrl+o shows what there is.")
         case "system":
             state.conversation.system = argument
             if state.conversation.turns:
@@ -100,3 +107,11 @@ async def _tint(screen: ChatScreen, *, on: bool) -> None:
 
 def _persona(settings: AppSettings, name: str) -> str:
     return sources.text_or_file(settings.persona(name), Narrator(quiet=True))
+
+
+def split_quant(argument: str) -> tuple[str, str]:
+    """NAME:QUANT as its parts; what belongs to a repository on the hub stays with it."""
+    if argument.startswith("hf:"):
+        return argument, ""
+    name, _, quant = argument.partition(":")
+    return name, quant

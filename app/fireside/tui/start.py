@@ -16,3 +16,5 @@ class Start:
     """A chat to go on with: an id, the beginning of one, or `last`."""
     draft: str = ""
     """The model that drafts, auto or off; empty leaves it to the engine."""
+    welcomes: bool = False
+    """Whether somebody who was never here is shown around; only where nothing was asked for."""

@@ -15,6 +15,7 @@ from fireside.tui.archive import Archive
 from fireside.tui.chat_settings import ChatSettings
 from fireside.tui.drafts import Draft
 from fireside.tui.engine import Engine, Running, Status
+from fireside.tui.fetching import FetchView
 from fireside.tui.generation import Generation
 from fireside.tui.reply import Loading
 from fireside.tui.status_line import Phase, StatusView
@@ -41,6 +42,10 @@ class ChatState:
     """The last attempt to reach the engine failed."""
     is_loading: bool = False
     """A model is being loaded before anybody asked it anything."""
+    has_model: bool = True
+    """Whether there is any model to ask, as far as is known."""
+    fetching: FetchView | None = None
+    """The model that is being fetched."""
     generation: Generation | None = None
     queue: list[Draft] = field(default_factory=list)
     """Messages that wait for the present answer."""
@@ -107,6 +112,11 @@ class ChatState:
     @property
     def _answered_by(self) -> str:
         return self.last.model if self.last else ""
+
+    @property
+    def waits_for_model(self) -> bool:
+        """Whether messages wait because the first model is still on its way here."""
+        return self.fetching is not None and not self.has_model
 
     def view(self) -> StatusView:
         """What the status line shows now."""

@@ -15,6 +15,7 @@ from fireside_engine.server import responses
 from fireside_engine.server.activity import CountRequests
 from fireside_engine.server.cache import Cache
 from fireside_engine.server.dialects import dialect_routes
+from fireside_engine.server.downloads import Downloads
 from fireside_engine.server.engine import Engine
 from fireside_engine.server.fitting import Fitting
 from fireside_engine.server.manage import Management
@@ -46,6 +47,7 @@ def create_app(engine: Engine, access: Access, stop: Callable[[], None]) -> Star
             Route("/fireside/load", management.load, methods=["POST"]),
             Route("/fireside/unload", management.unload, methods=["POST"]),
             Route("/fireside/catalogue", ModelList(engine).known),
+            Route("/fireside/downloads", Downloads(engine).list),
             Route("/fireside/remove", removing.remove, methods=["POST"]),
             Route("/fireside/fit", fitting.fit, methods=["POST"]),
             Route("/fireside/quantize", workshop.quantize, methods=["POST"]),

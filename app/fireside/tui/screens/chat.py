@@ -19,7 +19,7 @@ from fireside.app_settings import AppSettings
 from fireside.conversations.store import Store
 from fireside.conversations.tree import Conversation, Turn
 from fireside.failure import Failure
-from fireside.tui import commands, editor, preparing, slash
+from fireside.tui import commands, editor, fetching, slash
 from fireside.tui.answering import Answering
 from fireside.tui.archive import Archive
 from fireside.tui.attachments import AttachmentError
@@ -29,17 +29,18 @@ from fireside.tui.drafts import draft_of
 from fireside.tui.engine import Engine
 from fireside.tui.hints import hints
 from fireside.tui.message_keys import SECOND_PRESS, MessageKeys
+from fireside.tui.model_work import ModelWork
 from fireside.tui.screens.chats import ChatList
 from fireside.tui.screens.help import HelpScreen
-from fireside.tui.screens.models import ModelPicker
 from fireside.tui.screens.tree import TreeScreen
 from fireside.tui.start import Start
 from fireside.tui.state import STATUS_PAUSE, ChatState
+from fireside.tui.unsent import Unsent
 from fireside.tui.widgets.bars import HeaderBar, StatusBar
 from fireside.tui.widgets.command_hints import CommandHints
 from fireside.tui.widgets.message import Notice
 from fireside.tui.widgets.prompt import Prompt
-from fireside.tui.widgets.strips import JumpStrip, QueueStrip
+from fireside.tui.widgets.strips import FetchStrip, JumpStrip, QueueStrip
 from fireside.tui.widgets.thought import Thought
 from fireside.tui.widgets.transcript_view import Entry, TranscriptView
 
@@ -76,15 +77,25 @@ class ChatScreen(Screen[None]):
         Binding("f1", "help", "Help", id="chat.help"),
     ]
 
-    def __init__(self, engine: Engine, archive: Archive, start: Start, settings: AppSettings) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        archive: Archive,
+        start: Start,
+        settings: AppSettings,
+        pull: fetching.Start = fetching.start_pull,
+    ) -> None:
         super().__init__()
         self.state = ChatState(engine, archive, settings, conversation=Conversation(system=start.system or ""))
         self._start = start
         self._header, self._bar = HeaderBar(), StatusBar()
         self._jump, self._queue, self._command_hints = JumpStrip(), QueueStrip(), CommandHints()
+        self._fetch_strip = FetchStrip()
         self._transcript, self._prompt = TranscriptView(), Prompt()
-        self._answering = Answering(self.state, self._transcript, self._prompt, self._show_state)
-        self.chats = Chats(self.state, self._transcript, self._answering)
+        self._answering = Answering(self.state, self._transcript, self._prompt, self.show_state)
+        self._unsent = Unsent(self.state, self._prompt)
+        self.chats = Chats(self.state, self._transcript, self._answering, self._unsent)
+        self.models = ModelWork(self, pull)
         self._message_keys = MessageKeys(self)
         self._copier = Copier(self._write_to_terminal)
         self._interrupted_at = self._stopped_at = float("-inf")
@@ -94,17 +105,18 @@ class ChatScreen(Screen[None]):
         yield self._header
         yield self._transcript
         yield self._jump
+        yield self._fetch_strip
         yield self._queue
         yield self._command_hints
         yield self._prompt
         yield self._bar
 
     def on_mount(self) -> None:
-        self.watch(self._transcript, "at_end", self._show_state, init=False)
-        self.watch(self._transcript, "has_focus", self._show_state, init=False)
-        self.set_interval(TICK, self._show_state)
+        self.watch(self._transcript, "at_end", self.show_state, init=False)
+        self.watch(self._transcript, "has_focus", self.show_state, init=False)
+        self.set_interval(TICK, self.show_state)
         self._prompt.focus()
-        self._show_state()
+        self.show_state()
         self._begin()
 
     @work(group="begin")
@@ -115,20 +127,38 @@ class ChatScreen(Screen[None]):
                 await self.chats.open(start.resume)
                 if start.system is not None:
                     self.state.conversation.system = start.system
+            else:
+                await self._unsent.restore()
             self.state.settings = replace(self.state.settings, draft=start.draft or self.state.settings.draft)
             recent = await archive.call(partial(Store.summaries, limit=RECENT))
             self._transcript.welcome.show_recent(recent)
             self._prompt.history_of_session.entries[:0] = await archive.call(Store.recent_questions)
         except Failure as failure:
             await self.notice(failure.message, failure.hint, is_error=True)
-        self._prepare(start.model or self.state.settings.model)
-        self._show_state()
+        await self._begin_with_model(start)
+
+    async def _begin_with_model(self, start: Start) -> None:
+        wanted = start.model or self.state.settings.model
+        try:
+            welcomes = start.welcomes and not wanted and await self.models.is_first_run()
+            self._prepare(wanted, tells_none=not welcomes)
+            self.show_state()
+            if welcomes:
+                await self.models.welcome()
+        except Failure as failure:
+            await self.notice(failure.message, failure.hint, is_error=True)
+
+    def on_unmount(self) -> None:
+        self._unsent.keep_before_leaving()
+        self.models.fetching.cancel()
 
     # --- what is shown
 
-    def _show_state(self) -> None:
+    def show_state(self) -> None:
         """Bring header, status and strips up to date; what did not change is not painted."""
         state, view = self.state, self.state.view()
+        state.fetching = self.models.fetching.view
+        self._fetch_strip.show(state.fetching)
         self._header.chat_title = state.conversation.title
         self._header.is_saved = state.archive.is_on and state.archive.failure is None
         if (failure := state.archive.failure) is not None and failure is not self._told_failure:
@@ -162,23 +192,19 @@ class ChatScreen(Screen[None]):
     # --- the engine
 
     @work(group="prepare", exclusive=True)
-    async def _prepare(self, wanted: str) -> None:
-        await preparing.prepare(self.state, wanted, self._show_state, self.notice)
-        try:
-            await self.chats.tell_engine()
-        except Failure as failure:
-            self.state.archive.failure = failure
+    async def _prepare(self, wanted: str, *, tells_none: bool = True) -> None:
+        await self.models.prepare(wanted, tells_none=tells_none)
 
     @work(group="status", exclusive=True)
     async def _refresh_status(self) -> None:
         await self.state.refresh_status()
-        self._show_state()
+        self.show_state()
         running = self.state.running
         if running is not None and running.keep_alive_s is None and not self._answering.is_busy:
             # The time to unload is known only when the engine has put the last request away.
             await asyncio.sleep(STATUS_PAUSE)
             await self.state.refresh_status()
-            self._show_state()
+            self.show_state()
 
     # --- asking
 
@@ -187,7 +213,7 @@ class ChatScreen(Screen[None]):
         try:
             if (invocation := commands.parse(event.text)) is not None:
                 await slash.execute(self, invocation)
-                self._show_state()
+                self.show_state()
                 return
         except commands.BadCommandError as bad:
             self.toast(str(bad))
@@ -211,7 +237,7 @@ class ChatScreen(Screen[None]):
         if turn is not None:
             self._prompt.show_text(turn.text)
             self._prompt.focus()
-        self._show_state()
+        self.show_state()
 
     def _in_background(self, call: Callable[[], Awaitable[object]]) -> None:
         """Let an answer come while keys are handled; then look at what it left in the engine."""
@@ -224,11 +250,12 @@ class ChatScreen(Screen[None]):
 
     @on(TextArea.Changed)
     def _prompt_changed(self) -> None:
+        self._unsent.changed()
         shown = self._command_hints
         before = shown.has_some
         shown.look_at(self._prompt.text, self.size.height // 3)
         if before != shown.has_some:
-            self._show_state()
+            self.show_state()
 
     @on(Prompt.TabPressed)
     def _tab_pressed(self) -> None:
@@ -241,7 +268,7 @@ class ChatScreen(Screen[None]):
         """Go on writing the message in the user's own editor."""
         try:
             with self.app.suspend():
-                text = editor.edit(self._prompt.text)
+                text = editor.edit(self._prompt.whole_text)
         except (OSError, SuspendNotSupported) as failure:
             self.toast(f"No editor: {failure}.")
             return
@@ -308,7 +335,7 @@ class ChatScreen(Screen[None]):
                 self.edit(None)
         except Failure as failure:
             self.toast(failure.message)
-        self._show_state()
+        self.show_state()
 
     @work(group="tree", exclusive=True)
     async def action_tree(self) -> None:
@@ -328,7 +355,7 @@ class ChatScreen(Screen[None]):
                 self.toast(words)
         except (Failure, OSError) as failure:
             self.toast(str(failure))
-        self._show_state()
+        self.show_state()
 
     @on(TranscriptView.Wanted)
     def _wanted(self, event: TranscriptView.Wanted) -> None:
@@ -375,18 +402,29 @@ class ChatScreen(Screen[None]):
 
     @work(group="picker", exclusive=True)
     async def action_choose_model(self) -> None:
-        try:
-            await self.state.engine.connect()
-            models = await self.state.engine.models()
-        except Failure as failure:
-            await self.notice(failure.message, failure.hint, is_error=True)
-            return
-        name = await self.app.push_screen_wait(ModelPicker(models, self.state.model))
-        if name:
-            self.use_model(name)
+        await self.models.choose()
 
     def use_model(self, name: str) -> None:
         self._prepare(name)
+
+    @work(group="fetch")
+    async def fetch(self, target: str, quant: str) -> None:
+        """Fetch a model, and use it when it is here; the chat goes on meanwhile."""
+        await self.models.fetch(target, quant)
+
+    def stop_fetching(self) -> None:
+        if not self.models.fetching.cancel():
+            self.toast("Nothing is being fetched.")
+
+    def go_on(self) -> None:
+        """Send what waited for a model."""
+        self._in_background(self._answering.go_on)
+
+    def give_up_waiting(self) -> None:
+        """No model comes; what waited for it goes back to the prompt."""
+        if not self.state.has_model:
+            self._answering.give_back_queue()
+        self.show_state()
 
     def action_help(self) -> None:
         self.app.push_screen(

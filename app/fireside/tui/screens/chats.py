@@ -10,10 +10,8 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.timer import Timer
 from textual.widgets import Input, OptionList, Static
-from textual.widgets.option_list import Option
 
 from fireside.conversations.search import Excerpt, excerpt, parse
 from fireside.conversations.store import Hit, Summary
@@ -22,6 +20,7 @@ from fireside.failure import Failure
 from fireside.table import ago
 from fireside.tui.archive import Archive
 from fireside.tui.screen_text import on_one_line, on_screen
+from fireside.tui.screens.panel import ListPanel
 
 TYPING_PAUSE = 0.12
 """Seconds after the last key before a search begins."""
@@ -42,42 +41,13 @@ class Place(NamedTuple):
     turn: str = ""
 
 
-class ChatList(ModalScreen[Place | None]):
+class ChatList(ListPanel[Place | None]):
     """Gives the place that was chosen."""
 
     DEFAULT_CSS = """
     ChatList {
-        align: center middle;
-        background: $background 60%;
-        & > Vertical {
-            width: 110;
-            max-width: 100%;
-            height: 30;
-            max-height: 96%;
-            padding: 1 2;
-            background: $surface;
-            border: round $border;
-            border-title-color: $primary;
-            border-title-style: bold;
-            border-subtitle-color: $faint;
-        }
-        & Input {
-            border: none;
-            height: 1;
-            padding: 0;
-            margin: 0 0 1 0;
-            background: $surface;
-            &:focus { background: $surface; border: none; }
-        }
-        & OptionList {
-            width: 1fr;
-            height: 1fr;
-            padding: 0;
-            border: none;
-            background: $surface;
-            scrollbar-size-vertical: 1;
-            &:focus { border: none; }
-        }
+        & > .panel { width: 110; height: 30; }
+        & OptionList { width: 1fr; height: 1fr; }
         & VerticalScroll {
             width: 1fr;
             height: 1fr;
@@ -86,27 +56,17 @@ class ChatList(ModalScreen[Place | None]):
             border-left: solid $rule;
             background: $surface;
             scrollbar-size-vertical: 1;
-            & Static { height: auto; }
         }
-        & .nothing { color: $faint; display: none; }
-        &.-empty .nothing { display: block; }
         &.-empty Horizontal { display: none; }
         &.-narrow VerticalScroll { display: none; }
         &.-normal VerticalScroll { display: none; }
-        &.-short > Vertical { padding: 0 1; max-height: 100%; }
-        &.-short Input { margin: 0; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss(None)", "Close", id="chats.close"),
-        Binding("up", "move(-1)", "Up", id="chats.up", priority=True, show=False),
-        Binding("down", "move(1)", "Down", id="chats.down", priority=True, show=False),
-        Binding("pageup", "move(-10)", "Page up", id="chats.page_up", priority=True, show=False),
-        Binding("pagedown", "move(10)", "Page down", id="chats.page_down", priority=True, show=False),
-        Binding("enter", "choose", "Open; a hit at its message", id="chats.open", priority=True),
         Binding("ctrl+x", "remove", "Remove the chat for good; twice", id="chats.remove", priority=True),
         Binding("ctrl+s", "pin", "Keep at the top, or no longer", id="chats.pin", priority=True),
     ]
+    WIDTH = 110
 
     def __init__(self, archive: Archive, current: str, query: str = "") -> None:
         super().__init__()
@@ -120,7 +80,7 @@ class ChatList(ModalScreen[Place | None]):
         """Ids of chats that the user removed here."""
 
     def compose(self) -> ComposeResult:
-        with Vertical() as box:
+        with Vertical(classes="panel") as box:
             box.border_title = "Chats"
             box.border_subtitle = "enter open · ctrl+s pin · ctrl+x remove · esc close"
             yield Input(self._first_query, placeholder="search all messages", select_on_focus=False)
@@ -171,22 +131,13 @@ class ChatList(ModalScreen[Place | None]):
         self.call_after_refresh(self._put_rows)
 
     def _put_rows(self) -> None:
-        options = self.query_one(OptionList)
-        before = options.highlighted
-        width = max(16, options.size.width - 2)
+        width = max(16, self.query_one(OptionList).size.width - 2)
         now = time.time()
-        options.clear_options()
-        options.add_options([Option(_row(row, width, now, self._current)) for row in self._rows])
-        if self._rows:
-            options.highlighted = min(before or 0, len(self._rows) - 1)
+        self.fill([_row(row, width, now, self._current) for row in self._rows], None)
 
     @on(OptionList.OptionHighlighted)
     def _highlighted(self) -> None:
         self._preview()
-
-    @on(OptionList.OptionSelected)
-    def _selected(self) -> None:
-        self.action_choose()
 
     @work(group="preview", exclusive=True)
     async def _preview(self) -> None:
@@ -206,17 +157,12 @@ class ChatList(ModalScreen[Place | None]):
 
     @property
     def _row(self) -> Summary | Hit | None:
-        index = self.query_one(OptionList).highlighted
+        index = self.index
         return self._rows[index] if index is not None and index < len(self._rows) else None
 
-    def action_move(self, step: int) -> None:
-        options = self.query_one(OptionList)
-        if self._rows:
-            options.highlighted = max(0, min((options.highlighted or 0) + step, len(self._rows) - 1))
-
-    def action_choose(self) -> None:
-        if (row := self._row) is not None:
-            self.dismiss(Place(_id(row), row.turn if isinstance(row, Hit) else ""))
+    def choose(self, index: int) -> None:
+        row = self._rows[index]
+        self.dismiss(Place(_id(row), row.turn if isinstance(row, Hit) else ""))
 
     async def action_remove(self) -> None:
         if (row := self._row) is None:

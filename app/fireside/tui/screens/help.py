@@ -8,10 +8,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingsMap, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from fireside.tui.commands import COMMANDS
+from fireside.tui.screens.panel import Panel
 
 KEY_COLUMN = 22
 """Cells for the keys, where there is room."""
@@ -22,38 +22,21 @@ Group = tuple[str, list[BindingType]]
 _KEY_NAMES = {"pageup": "page up", "pagedown": "page down", "escape": "esc", "up": "↑", "down": "↓"}
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Panel[None]):
     """All keys by where they work, and all commands."""
 
     DEFAULT_CSS = """
-    HelpScreen {
-        align: center middle;
-        background: $background 60%;
-        & > VerticalScroll {
-            width: 78;
-            max-width: 100%;
-            height: auto;
-            max-height: 90%;
-            padding: 1 2;
-            background: $surface;
-            border: round $border;
-            border-title-color: $primary;
-            border-title-style: bold;
-            border-subtitle-color: $faint;
-            scrollbar-size-vertical: 1;
-        }
-        &.-short > VerticalScroll { padding: 0 1; max-height: 100%; }
-        & Static { height: auto; }
-    }
+    HelpScreen > .panel { width: 78; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,f1,q", "dismiss", "Close", id="help.close")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("f1,q", "close", "Close", show=False, id="help.close")]
+    WIDTH = 78
 
     def __init__(self, groups: list[Group]) -> None:
         super().__init__()
         self._groups = groups
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll() as box:
+        with VerticalScroll(classes="panel") as box:
             box.border_title = "Help"
             box.border_subtitle = "esc close"
             yield Static(markup=False)
@@ -62,9 +45,7 @@ class HelpScreen(ModalScreen[None]):
         self.query_one(VerticalScroll).focus()
 
     def on_resize(self) -> None:
-        # Borders, padding and the scroll bar take ten columns of the box.
-        width = max(20, min(78, self.size.width) - 10)
-        self.query_one(Static).update(Content("\n").join(help_lines(self._groups, width)))
+        self.query_one(Static).update(Content("\n").join(help_lines(self._groups, max(20, self.room - 2))))
 
 
 def help_lines(groups: list[Group], width: int) -> list[Content]:

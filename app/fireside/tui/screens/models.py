@@ -1,153 +1,214 @@
-"""Which model answers next: what is installed, how large it is, and what is loaded."""
+"""Which model answers next: what is here and what could be fetched, how each would run on this machine, and why."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Awaitable, Callable
+from typing import ClassVar, NamedTuple
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
-from textual.widgets.option_list import Option
 
-from fireside.tui.engine import Model
-from fireside.tui.screen_text import on_one_line
-from fireside.wording import short_count, size
+from fireside.failure import Failure
+from fireside.tui.engine import Engine
+from fireside.tui.fetching import Fetching
+from fireside.tui.model_rows import (
+    ModelRow,
+    assessed,
+    fetchable,
+    installed,
+    machine_words,
+    quantizations,
+)
+from fireside.tui.model_table import heading, line
+from fireside.tui.screen_text import on_screen
+from fireside.tui.screens.panel import ListPanel
+from fireside.wire import JsonObject
 
-NOTHING = "No model is installed. Put a .gguf file into the models folder, or start with `fireside chat FILE.gguf`."
+Peek = Callable[[str], Awaitable[JsonObject]]
+"""What the hub says of a model that is not here, as `/fireside/fit` wants it. Raises Failure."""
+FETCH_TICK = 0.5
+"""Seconds between two looks at a download."""
 
 
-class ModelPicker(ModalScreen[str | None]):
-    """Gives the name of the chosen model, or None."""
+class ModelChosen(NamedTuple):
+    """What the user decided."""
+
+    name: str
+    fetch: bool = False
+    """It is to be fetched, and used then."""
+    quant: str = ""
+
+
+class ModelPicker(ListPanel[ModelChosen | None]):
+    """Gives what was chosen. Opens at once; numbers come when the engine has them."""
 
     DEFAULT_CSS = """
     ModelPicker {
-        align: center middle;
-        background: $background 60%;
-        & > Vertical {
-            width: 74;
-            max-width: 100%;
-            height: auto;
-            max-height: 90%;
-            padding: 1 2;
-            background: $surface;
-            border: round $border;
-            border-title-color: $primary;
-            border-title-style: bold;
-            border-subtitle-color: $faint;
-        }
-        & Input {
-            border: none;
-            height: 1;
-            padding: 0;
-            margin: 0 0 1 0;
-            background: $surface;
-            &:focus { background: $surface; border: none; }
-        }
-        & OptionList {
-            height: auto;
-            max-height: 16;
-            padding: 0;
-            border: none;
-            background: $surface;
-            scrollbar-size-vertical: 1;
-            &:focus { border: none; }
-        }
+        & > .panel { width: 116; }
         & .columns { color: $faint; height: 1; }
-        & .nothing { color: $faint; display: none; }
-        &.-short > Vertical { padding: 0 1; max-height: 100%; }
-        &.-short Input { margin: 0; }
-        &.-empty .nothing { display: block; }
-        &.-empty OptionList { display: none; }
+        & .why { color: $faint; height: auto; max-height: 4; margin: 1 0 0 0; }
+        & .fetch { height: 1; display: none; }
+        &.-fetching .fetch { display: block; }
+        &.-short .why { display: none; }
         &.-empty .columns { display: none; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss(None)", "Close", id="models.close"),
-        Binding("up", "move(-1)", "Up", id="models.up", priority=True, show=False),
-        Binding("down", "move(1)", "Down", id="models.down", priority=True, show=False),
-        Binding("enter", "choose", "Use for the next message", id="models.choose", priority=True),
+        Binding("ctrl+x", "stop_fetching", "Stop the download; what came stays", id="models.stop", priority=True),
     ]
+    WIDTH = 116
 
-    def __init__(self, models: list[Model], current: str) -> None:
+    def __init__(self, engine: Engine, current: str, fetching: Fetching, peek: Peek) -> None:
         super().__init__()
-        self._models = sorted(models, key=lambda model: (not model.loaded, model.name.lower()))
-        self._shown: list[Model] = []
+        self._engine = engine
         self._current = current
+        self._fetching = fetching
+        self._peek = peek
+        self._here: list[ModelRow] = []
+        self._away: list[ModelRow] = []
+        self._of_repository: list[ModelRow] = []
+        """The quantizations of the model that is looked at; while there are some, nothing else is listed."""
+        self._shown: list[ModelRow] = []
+        self._machine = ""
+        self._busy = "looking at models and machine…"
+        self._is_moved = False
 
     def compose(self) -> ComposeResult:
-        with Vertical() as box:
+        with Vertical(classes="panel") as box:
             box.border_title = "Models"
-            box.border_subtitle = "enter use · esc close"
             yield Input(placeholder="filter", select_on_focus=False)
             yield Static(classes="columns", markup=False)
             yield OptionList(markup=False)
-            yield Static(NOTHING if not self._models else "No model of that name.", classes="nothing", markup=False)
+            yield Static("", classes="nothing", markup=False)
+            yield Static(classes="why", markup=False)
+            yield Static(classes="fetch", markup=False)
 
     def on_mount(self) -> None:
         self.query_one(OptionList).can_focus = False
         self.query_one(Input).focus()
-        self._fill("")
+        self.set_interval(FETCH_TICK, self._show_fetch)
+        self._show_fetch()
+        self._fill()
+        self._load()
 
     def on_resize(self) -> None:
-        self._fill(self.query_one(Input).value)
+        self._fill()
+
+    @work(group="models", exclusive=True)
+    async def _load(self) -> None:
+        """What is here, then how it would run, then what could be fetched: the slower, the later."""
+        try:
+            await self._engine.connect()
+            self._here = installed(await self._engine.models())
+            self._fill()
+            found = await self._engine.fit({"model": ""})
+            self._machine = machine_words(found.get("machine") or {})
+            self._here = assessed(self._here, found)
+            self._fill()
+            self._away = fetchable(await self._engine.downloads())
+            self._busy = ""
+        except Failure as failure:
+            self._busy = f"{failure.message} {failure.hint}".strip()
+        self._fill()
 
     @on(Input.Changed)
-    def _filter_changed(self, event: Input.Changed) -> None:
-        self._fill(event.value)
-
-    @on(OptionList.OptionSelected)
-    def _option_selected(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(self._shown[event.option_index].name)
+    def _filter_changed(self) -> None:
+        self._is_moved = False
+        self._fill()
 
     def action_move(self, step: int) -> None:
-        options = self.query_one(OptionList)
-        if step < 0:
-            options.action_cursor_up()
+        self._is_moved = True
+        super().action_move(step)
+
+    def action_close(self) -> None:
+        if not self._of_repository:
+            self.dismiss(None)
+            return
+        self._of_repository, self._busy = [], ""
+        self._fill()
+
+    def choose(self, index: int) -> None:
+        if index >= len(self._shown):
+            return
+        row = self._shown[index]
+        if row.here:
+            self.dismiss(ModelChosen(row.name))
+        elif self._of_repository:
+            self._fetch(row)
         else:
-            options.action_cursor_down()
+            self._look_at_hub(row)
 
-    def action_choose(self) -> None:
-        index = self.query_one(OptionList).highlighted
-        if index is not None and index < len(self._shown):
-            self.dismiss(self._shown[index].name)
+    def _fetch(self, row: ModelRow) -> None:
+        if self._fetching.view is not None:
+            self.notify("One at a time: ctrl+x stops the download.", markup=False)
+            return
+        self.dismiss(ModelChosen(row.target, fetch=True, quant=row.quant))
 
-    def _fill(self, wanted: str) -> None:
-        words = wanted.lower().split()
-        self._shown = [model for model in self._models if all(word in model.name.lower() for word in words)]
-        width = max(20, min(74, self.size.width) - (4 if self.has_class("-short") else 6))
-        options = self.query_one(OptionList)
-        options.clear_options()
-        options.add_options([Option(row(model, width, model.name == self._current)) for model in self._shown])
-        if self._shown:
-            names = [model.name for model in self._shown]
-            options.highlighted = names.index(self._current) if self._current in names else 0
+    @work(group="hub", exclusive=True)
+    async def _look_at_hub(self, row: ModelRow) -> None:
+        """Its quantizations, with numbers from its header: some MiB instead of all of it."""
+        self._busy = f"asking the hub about {row.target}…"
+        self._fill()
+        try:
+            peeked = await self._peek(row.target)
+            found = await self._engine.fit(peeked)
+        except Failure as failure:
+            self._busy = f"{failure.message} {failure.hint}".strip()
+        else:
+            self._of_repository = quantizations(found, row.target, peeked["files"])
+            self._busy = "" if self._of_repository else "The hub has no quantization of it."
+            self._is_moved = False
+        self._fill()
+
+    def action_stop_fetching(self) -> None:
+        if not self._fetching.cancel():
+            self.notify("Nothing is fetched.", markup=False)
+
+    # --- what is shown
+
+    def _fill(self) -> None:
+        words = self.query_one(Input).value.lower().split()
+        rows = self._of_repository or [*self._here, *self._away]
+        self._shown = [row for row in rows if all(word in f"{row.name} {row.quant}".lower() for word in words)]
+        width = self.room
         self.query_one(".columns", Static).update(heading(width))
-        self.set_class(not self._shown, "-empty")
+        self.fill([line(row, width, is_current=self._is_current(row)) for row in self._shown], self._first())
+        self.query_one(".nothing", Static).update("No model of that name." if rows else "")
+        box = self.query_one(".panel", Vertical)
+        box.border_subtitle = "enter fetch · esc back" if self._of_repository else "enter use or fetch · esc close"
+        self._show_why()
 
+    def _first(self) -> int | None:
+        """The row to stand at; None where the user has moved."""
+        if self._is_moved or not self._shown:
+            return None
+        marked = [at for at, row in enumerate(self._shown) if (row.picked if self._of_repository else False)]
+        current = [at for at, row in enumerate(self._shown) if self._is_current(row)]
+        proposed = [at for at, row in enumerate(self._shown) if row.proposed == 1 and not self._here]
+        return next(iter([*marked, *current, *proposed]), 0)
 
-def row(model: Model, width: int, is_current: bool) -> Content:
-    """One model: name, size, context, whether it is loaded. Unknown numbers stay blank."""
-    name = on_one_line(model.name)
-    room = _name_width(width)
-    title = Content.styled(name, "bold $primary" if is_current else "")
-    title = title.truncate(room, ellipsis=True, pad=True)
-    cells: list[Content | str] = [title, f"{size(model.size) if model.size else '':>8}"]
-    if width >= 44:
-        cells.append(f"  {short_count(model.n_ctx) if model.n_ctx else '':>9}")
-    mark = ("● loaded" if width >= 44 else "●", "$success") if model.loaded else ("", "")
-    return Content.assemble(*cells, "  ", mark)
+    def _is_current(self, row: ModelRow) -> bool:
+        return row.here and row.name.lower() == self._current.lower()
 
+    @on(OptionList.OptionHighlighted)
+    def _show_why(self) -> None:
+        index = self.index
+        row = self._shown[index] if index is not None and index < len(self._shown) else None
+        parts: list[str] = []
+        if row is not None:
+            parts = [f"Kept by {row.store}, used where it lies." if row.store else "", row.why]
+        said = " ".join(part for part in parts if part)
+        lines = [text for text in (said, self._busy or self._machine) if text]
+        self.query_one(".why", Static).update(Content(on_screen("\n".join(lines))))
 
-def heading(width: int) -> Content:
-    cells = ["model".ljust(_name_width(width)), f"{'size':>8}"]
-    if width >= 44:
-        cells.append(f"  {'context':>9}")
-    return Content("".join(cells))
-
-
-def _name_width(width: int) -> int:
-    return max(8, width - 8 - (11 + 10 if width >= 44 else 3))
+    def _show_fetch(self) -> None:
+        view = self._fetching.view
+        self.set_class(view is not None, "-fetching")
+        if view is not None:
+            rest = " · ctrl+x stops"
+            shown = view.line(max(20, self.room - len(rest)))
+            self.query_one(".fetch", Static).update(Content.assemble(shown, (rest, "$faint")))

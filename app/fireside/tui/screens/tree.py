@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import ClassVar, NamedTuple
 
-from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import OptionList
-from textual.widgets.option_list import Option
 
 from fireside.conversations.tree import Conversation, Turn
 from fireside.tui.screen_text import on_one_line
+from fireside.tui.screens.panel import ListPanel
 
 
 class Line(NamedTuple):
@@ -26,41 +24,13 @@ class Line(NamedTuple):
     is_shown: bool
 
 
-class TreeScreen(ModalScreen[str | None]):
+class TreeScreen(ListPanel[str | None]):
     """Gives the id of the turn that was chosen."""
 
-    DEFAULT_CSS = """
-    TreeScreen {
-        align: center middle;
-        background: $background 60%;
-        & > Vertical {
-            width: 100;
-            max-width: 100%;
-            height: auto;
-            max-height: 96%;
-            padding: 1 2;
-            background: $surface;
-            border: round $border;
-            border-title-color: $primary;
-            border-title-style: bold;
-            border-subtitle-color: $faint;
-        }
-        & OptionList {
-            height: auto;
-            max-height: 100%;
-            padding: 0;
-            border: none;
-            background: $surface;
-            scrollbar-size-vertical: 1;
-            &:focus { border: none; background: $surface; background-tint: $surface 0%; }
-        }
-        &.-short > Vertical { padding: 0 1; max-height: 100%; }
-    }
-    """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,t", "dismiss(None)", "Close", id="tree.close"),
-        Binding("j", "down", "Down", show=False, id="tree.down"),
-        Binding("k", "up", "Up", show=False, id="tree.up"),
+        Binding("q,t", "close", "Close", show=False, id="tree.close"),
+        Binding("j", "move(1)", "Down", show=False, id="tree.down"),
+        Binding("k", "move(-1)", "Up", show=False, id="tree.up"),
     ]
 
     def __init__(self, conversation: Conversation, current: str) -> None:
@@ -69,38 +39,24 @@ class TreeScreen(ModalScreen[str | None]):
         self._current = current
 
     def compose(self) -> ComposeResult:
-        with Vertical() as box:
+        with Vertical(classes="panel") as box:
             box.border_title = "Branches"
             box.border_subtitle = "enter show · esc close"
             yield OptionList(markup=False)
 
     def on_mount(self) -> None:
-        self._fill()
         self.query_one(OptionList).focus()
+        at = next((at for at, line in enumerate(self._lines) if line.turn.id == self._current), None)
+        self._show(at if at is not None else len(self._lines) - 1)
 
     def on_resize(self) -> None:
-        self._fill()
+        self._show(self.index)
 
-    def _fill(self) -> None:
-        options = self.query_one(OptionList)
-        before = options.highlighted
-        if before is None:
-            before = next((at for at, line in enumerate(self._lines) if line.turn.id == self._current), None)
-        width = max(16, min(100, self.size.width) - (6 if self.has_class("-short") else 8))
-        options.clear_options()
-        options.add_options([Option(row(line, width)) for line in self._lines])
-        if self._lines:
-            options.highlighted = before if before is not None else len(self._lines) - 1
+    def _show(self, highlighted: int | None) -> None:
+        self.fill([row(line, self.room) for line in self._lines], highlighted)
 
-    @on(OptionList.OptionSelected)
-    def _selected(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(self._lines[event.option_index].turn.id)
-
-    def action_down(self) -> None:
-        self.query_one(OptionList).action_cursor_down()
-
-    def action_up(self) -> None:
-        self.query_one(OptionList).action_cursor_up()
+    def choose(self, index: int) -> None:
+        self.dismiss(self._lines[index].turn.id)
 
 
 def lines_of(conversation: Conversation) -> list[Line]:

@@ -17,6 +17,7 @@ from textual.message import Message
 from textual.widgets import TextArea
 
 from fireside.tui.history import PromptHistory
+from fireside.tui.pastes import Pastes
 from fireside.tui.screen_text import on_screen
 
 # Textual drops the alt of `ESC CR`, which is what most terminals send for alt+enter (Textualize/textual#6378): the
@@ -53,7 +54,7 @@ class Prompt(TextArea):
         Binding("pageup", "scroll_transcript(-1)", "Page up in the chat", id="prompt.page_up"),
         Binding("pagedown", "scroll_transcript(1)", "Page down in the chat", id="prompt.page_down"),
         Binding("alt+up", "to_messages", "To the messages: edit, branch, copy", id="prompt.messages"),
-        Binding("tab", "tab", "Complete a command, or go to the chat", id="prompt.tab"),
+        Binding("tab", "tab", "Complete a command or file, unfold a paste, or go to the chat", id="prompt.tab"),
     ]
 
     class Sent(Message):
@@ -79,6 +80,12 @@ class Prompt(TextArea):
             placeholder=Content(LONG), soft_wrap=True, show_line_numbers=False, highlight_cursor_line=False
         )
         self.history_of_session = PromptHistory()
+        self._pastes = Pastes()
+
+    @property
+    def whole_text(self) -> str:
+        """What is written, with every folded paste in its place."""
+        return self._pastes.expand(self.text)
 
     def on_resize(self) -> None:
         self.placeholder = Content(LONG if self.content_size.width >= len(LONG) else SHORT)
@@ -97,7 +104,8 @@ class Prompt(TextArea):
             await super()._on_key(event)
 
     async def _on_paste(self, event: Paste) -> None:
-        await super()._on_paste(Paste(on_screen(event.text)))
+        text = on_screen(event.text).replace("\r\n", "\n").replace("\r", "\n")
+        await super()._on_paste(Paste(self._pastes.fold(text)))
         event.prevent_default()
         event.stop()
 
@@ -106,11 +114,22 @@ class Prompt(TextArea):
         if column and self.document[row][column - 1 : column] == "\\":
             self.replace("\n", (row, column - 1), (row, column))
             return
-        text = self.text.strip()
+        text = self.whole_text.strip()
         if text:
             self.history_of_session.add(text)
             self.clear()
             self.post_message(self.Sent(text))
+
+    def unfold(self) -> bool:
+        """Show the paste whole at which the cursor stands. False where there is none."""
+        row, column = self.cursor_location
+        line = self.document.get_line(row)
+        found = self._pastes.marker_at(line, column)
+        if found is None:
+            return False
+        start, end = found
+        self.replace(self._pastes.expand(line[start:end]), (row, start), (row, end))
+        return True
 
     def action_newline(self) -> None:
         self.insert("\n")
@@ -136,7 +155,8 @@ class Prompt(TextArea):
         self.post_message(self.MessagesWanted())
 
     def action_tab(self) -> None:
-        self.post_message(self.TabPressed())
+        if not self.unfold():
+            self.post_message(self.TabPressed())
 
     def show_text(self, text: str) -> None:
         """Replace what is there, and stand at its end."""

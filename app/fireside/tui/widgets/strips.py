@@ -8,6 +8,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from fireside.tui.drafts import Draft
+from fireside.tui.fetching import FetchView
 from fireside.tui.screen_text import on_one_line
 
 
@@ -56,3 +57,22 @@ class QueueStrip(Static):
         if is_editing:
             shown.append(Content.assemble(("editing ", "$accent"), "· esc leaves it"))
         self.update(Content("\n").join(shown))
+
+
+class FetchStrip(Static):
+    """How far the model is that is being fetched."""
+
+    DEFAULT_CSS = """
+    FetchStrip { height: 1; padding: 0 2; color: $faint; display: none; }
+    """
+    REST = " · /pull stop ends it"
+
+    def __init__(self) -> None:
+        super().__init__(markup=False)
+
+    def show(self, view: FetchView | None) -> None:
+        self.display = view is not None
+        if view is not None:
+            width = self.app.size.width - 6
+            rest = self.REST if width >= 70 else ""
+            self.update(Content.assemble(view.line(max(10, width - len(rest))), (rest, "$faint")))
