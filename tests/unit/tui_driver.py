@@ -9,6 +9,7 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 from tui_fake import FakeEngine
 
+from fireside.tui import fetching
 from fireside.tui.app import FiresideApp
 from fireside.tui.archive import Archive
 from fireside.tui.screens.chat import ChatScreen
@@ -25,8 +26,7 @@ class Driver:
     def __init__(self, pilot: Pilot[int], engine: FakeEngine) -> None:
         self.pilot = pilot
         self.engine = engine
-        screen = pilot.app.screen
-        assert isinstance(screen, ChatScreen)
+        screen = next(screen for screen in pilot.app.screen_stack if isinstance(screen, ChatScreen))
         self.chat = screen
         self.prompt = screen.query_one(Prompt)
         self.transcript = screen.query_one(TranscriptView)
@@ -85,9 +85,11 @@ def drive(
     model: str = "",
     resume: str = "",
     saves: bool = True,
+    start: Start | None = None,
+    pull: fetching.Start = fetching.start_pull,
 ) -> None:
     async def main() -> None:
-        app = FiresideApp(engine, Start(model, resume=resume), Archive(is_on=saves))
+        app = FiresideApp(engine, start or Start(model, resume=resume), Archive(is_on=saves), pull=pull)
         async with app.run_test(size=size) as pilot:
             await scenario(Driver(pilot, engine))
 

@@ -65,23 +65,20 @@ class FetchView:
 
     def line(self, width: int) -> Content:
         """One line: a bar where the size is known, and what of the words fits."""
-        words = [f"{_STAGES.get(self.stage, 'fetching')} {on_one_line(self.target)}"]
-        if self.total:
-            words.append(f"{size(self.done)} of {size(self.total)}")
-        if self.note:
-            words.append(on_one_line(self.note))
-        elif self.rate:
-            words.append(f"{size(self.rate)}/s")
-        if self.seconds_left is not None:
-            words.append(f"{duration(self.seconds_left)} left")
+        head = f"{_STAGES.get(self.stage, 'fetching')} {on_one_line(self.target)}"
+        speed = on_one_line(self.note) if self.note else f"{size(self.rate)}/s" if self.rate else ""
+        left = f"{duration(self.seconds_left)} left" if self.seconds_left is not None else ""
+        much = f"{size(self.done)} of {size(self.total)}" if self.total else ""
         cells = 20 if width >= 90 else 10 if width >= 50 else 6
         bar: list[tuple[str, str]] = []
         if self.total:
             full = round(cells * min(1.0, self.done / self.total))
             bar = [("▓" * full, "$primary"), ("░" * (cells - full), "$rule"), ("  ", "")]
         room = width - (cells + 2 if bar else 0)
-        while len(words) > 1 and len(" · ".join(words)) > room:
-            words.pop(1 if len(words) > 2 else -1)
+        words = [word for word in (head, much, speed, left) if word]
+        for least in (speed, much, left):
+            if least in words and len(" · ".join(words)) > room:
+                words.remove(least)
         return Content.assemble(*bar, " · ".join(words)).truncate(max(1, width), ellipsis=True)
 
 

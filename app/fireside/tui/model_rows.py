@@ -13,7 +13,7 @@ from fireside.tui.engine import Model
 from fireside.wire import JsonObject
 from fireside.wording import duration, short_count, size
 
-STORES = {"ollama": "Ollama", "lm-studio": "LM Studio", "hub-cache": "Hugging Face cache"}
+STORES = {"ollama": "Ollama", "lm-studio": "LM Studio", "hub-cache": "the Hugging Face cache"}
 """Other programs, by what the engine calls their sources."""
 REFERENCE_RATE = 12.5e6
 """Bytes a second of a line with 100 Mbit/s, for times of downloads before anything was fetched."""
@@ -197,6 +197,8 @@ def rate_words(row: ModelRow) -> str:
     if row.rate is None:
         return ""
     about = "" if row.is_measured else "~"
+    if row.rate < 0.1:
+        return "<0.1"
     return f"{about}{row.rate:.0f}" if row.rate >= 10 else f"{about}{row.rate:.1f}"
 
 

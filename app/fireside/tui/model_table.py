@@ -15,6 +15,7 @@ _Cell = tuple[str, int, bool, Callable[[ModelRow], str]]
 """Heading, width, whether it stands at the right, and what it says."""
 
 _QUANT: _Cell = ("quant", 7, False, lambda row: row.quant)
+_LONG_QUANT: _Cell = ("quant", 10, False, lambda row: row.quant)
 _SIZE: _Cell = ("size", 7, True, lambda row: size(row.size) if row.size else "")
 _BAND: _Cell = ("quality", 13, False, lambda row: row.band)
 _CONTEXT: _Cell = ("context", 7, True, context_words)
@@ -28,7 +29,7 @@ _MARK: _Cell = ("", 1, False, lambda row: "●" if row.loaded else "" if row.her
 def columns(width: int) -> list[_Cell]:
     """What there is room for beside the name."""
     if width >= 100:
-        return [_QUANT, _SIZE, _BAND, _CONTEXT, _MEMORY, _RATE, _FITS, _STATE]
+        return [_LONG_QUANT, _SIZE, _BAND, _CONTEXT, _MEMORY, _RATE, _FITS, _STATE]
     if width >= 60:
         return [_QUANT, _SIZE, _MEMORY, _RATE, _FITS, _MARK]
     return [_SIZE, _RATE, _MARK]
@@ -53,7 +54,7 @@ def line(row: ModelRow, width: int, *, is_current: bool = False) -> Content:
     for title, wide, right, tell in cells:
         words = Content(on_one_line(tell(row))).truncate(wide, ellipsis=True).plain
         parts += [(GAP, ""), (words.rjust(wide) if right else words.ljust(wide), _style(title, row, words))]
-    return Content.assemble(*parts)
+    return Content.assemble(*parts).truncate(max(1, width))
 
 
 def _style(title: str, row: ModelRow, words: str) -> str:

@@ -41,6 +41,10 @@ class Unsent:
             except Failure as failure:
                 self._state.archive.failure = failure
 
+    async def sent(self) -> None:
+        """What was written is a message now. At once, because the chat has another name after its first one."""
+        await self.keep("")
+
     def keep_before_leaving(self) -> None:
         """The same, for when there is no time to wait: closing the archive waits for it."""
         if (keeping := self._keeping()) is not None:

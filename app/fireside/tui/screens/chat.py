@@ -210,6 +210,7 @@ class ChatScreen(Screen[None]):
 
     @on(Prompt.Sent)
     async def _sent(self, event: Prompt.Sent) -> None:
+        await self._unsent.sent()
         try:
             if (invocation := commands.parse(event.text)) is not None:
                 await slash.execute(self, invocation)

@@ -107,7 +107,7 @@ def offer(row: ModelRow, width: int, is_first: bool, short: bool) -> Content:
     """What choosing a row does, and what it takes, in two lines; in one where there is no room."""
     name = on_one_line(row.name)
     if row.store:
-        title = f"Use {name}, which {row.store} keeps"
+        title = f"Use {name} from {row.store}, where it lies"
     elif row.here:
         title = f"Use {name}, which is here"
     else:

@@ -50,7 +50,7 @@ class ModelPicker(ListPanel[ModelChosen | None]):
     ModelPicker {
         & > .panel { width: 116; }
         & .columns { color: $faint; height: 1; }
-        & .why { color: $faint; height: auto; max-height: 4; margin: 1 0 0 0; }
+        & .why { color: $faint; height: auto; max-height: 5; margin: 1 0 0 0; }
         & .fetch { height: 1; display: none; }
         &.-fetching .fetch { display: block; }
         &.-short .why { display: none; }
@@ -175,6 +175,9 @@ class ModelPicker(ListPanel[ModelChosen | None]):
         rows = self._of_repository or [*self._here, *self._away]
         self._shown = [row for row in rows if all(word in f"{row.name} {row.quant}".lower() for word in words)]
         width = self.room
+        # The list takes what frame, filter, heading and reasons leave.
+        beside = 5 if self.has_class("-short") else 15
+        self.query_one(OptionList).styles.max_height = max(3, self.size.height - beside)
         self.query_one(".columns", Static).update(heading(width))
         self.fill([line(row, width, is_current=self._is_current(row)) for row in self._shown], self._first())
         self.query_one(".nothing", Static).update("No model of that name." if rows else "")
