@@ -190,7 +190,7 @@ def test_a_stopped_or_failed_download_gives_back_what_waited() -> None:
         async def scenario(ui: Driver, pull: FakePull = pull, fails: bool = fails) -> None:
             await ui.until(lambda: not ui.chat.state.has_model)
             await ui.send("/pull small-2b:Q4_K_M")
-            await ui.until(lambda: "300 B" in ui.text(FetchStrip))
+            await ui.until(lambda: "14 s left" in ui.text(FetchStrip))
             await ui.send("Are you there?")
             await ui.until(lambda: ui.chat.state.queue)
             if fails:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import textual
+from test_tui_models import MACHINE, download, fit_row, fitted
 from textual.app import App
 from tui_driver import Driver
 from tui_fake import NAME, FakeEngine, Script
@@ -104,6 +105,13 @@ async def helped(ui: Driver) -> None:
     await ui.pilot.pause(0.2)
 
 
+async def choosing(ui: Driver) -> None:
+    await opened(ui)
+    await ui.pilot.press("ctrl+o")
+    await ui.until(lambda: getattr(ui.pilot.app.screen, "_away", []))
+    await ui.pilot.pause(0.3)
+
+
 SHOWN: list[tuple[str, tuple[int, int], str, Show]] = [
     ("chat-120x40", (120, 40), "", opened),
     ("chat-80x24", (80, 24), "", opened),
@@ -114,6 +122,9 @@ SHOWN: list[tuple[str, tuple[int, int], str, Show]] = [
     ("reading-80x24", (80, 24), "", reading),
     ("branches-80x24", (80, 24), "", branches),
     ("help-80x24", (80, 24), "", helped),
+    ("models-120x40", (120, 40), "", choosing),
+    ("models-80x24", (80, 24), "", choosing),
+    ("models-40x12", (40, 12), "", choosing),
 ]
 
 
@@ -149,6 +160,14 @@ def draw(size: tuple[int, int], theme: str, show: Show, monkeypatch: pytest.Monk
         nonlocal picture
         hold = asyncio.Event()
         engine = FakeEngine([Script("", prompt=(4096, 2048), prefill_steps=1, hold=hold)])
+        engine.fit_answer = fitted(
+            fit_row(NAME, "Q4_1", picked=True), fit_row("qwen2.5-coder-1.5b", "Q4_K_M", fits=False)
+        )
+        engine.downloads_answer = {
+            "machine": MACHINE,
+            "proposed": ["small-2b", "large-4b"],
+            "models": [download("large-4b", 2_400_000_000), download("small-2b"), download("huge-30b", 18_000_000_000)],
+        }
         app: App[int] = FiresideApp(engine, Start(resume="borrow"), settings=AppSettings(theme=theme))
         async with app.run_test(size=size) as pilot:
             ui = Driver(pilot, engine)
