@@ -25,7 +25,7 @@ from fireside_engine.models.catalogue import Entry, default_catalogue
 from fireside_engine.server.engine import Engine
 from fireside_engine.server.settings import Settings
 
-ALPHAS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+ALPHAS = (0.0, 0.1, 0.3, 0.6, 0.9, 1.0)
 PROMPTS = (
     "Write a Python function that returns the n-th Fibonacci number iteratively.",
     "Explain in three sentences what a hash table is.",

@@ -104,6 +104,11 @@ def test_exact_is_the_large_model_alone(engine: Running) -> None:
     assert engine.model("little") is None, "the small model was loaded for nothing"
 
 
+def test_all_models_of_this_machine_are_loaded_and_have_their_own_names(engine: Running) -> None:
+    assert engine.ask("POST", "/fireside/load", {"model": "auto"}, owner=True).json["model"] == "auto"
+    assert sorted(model["name"] for model in engine.status()["models"]) == ["big", "little"]
+
+
 def test_log_probabilities_are_those_that_were_asked_for(engine: Running) -> None:
     reply = engine.chat("words=3 sure=1", "auto", logprobs=True, top_logprobs=1)
     content = reply.json["choices"][0]["logprobs"]["content"]

@@ -21,7 +21,7 @@ from fireside_engine.core.routing.stats import summed
 from fireside_engine.errors import InvalidRequest
 
 ROSTER = Roster((Tier("small", "s1", n_ctx=4096), Tier("middle", "m1", n_ctx=8192), Tier("large", "l1", n_ctx=32768)))
-RATES = (Rates(90.0, 30.0, 1.0), Rates(60.0, 20.0, 2.0), Rates(30.0, 10.0, 3.0))
+RATES = (Rates(90.0, 30.0, 1.0, 1), Rates(60.0, 20.0, 2.0, 1), Rates(30.0, 10.0, 3.0, 1))
 FREE = tuple(price(rates, Known(100), 100) for rates in RATES)
 
 
@@ -116,6 +116,8 @@ def test_a_more_capable_tier_that_is_no_slower_is_taken() -> None:
     found = decide(situation(prices=prices))
     assert found.tier == 2
     assert "no slower" in found.reason
+    guessed = (*prices[:2], replace(prices[2], guess=True))
+    assert decide(situation(prices=guessed)).tier == 0
 
 
 def test_a_threshold_of_zero_leaves_the_small_tier_out() -> None:

@@ -62,6 +62,12 @@ class Entry:
     """JSON values: architecture, quant, n_ctx_train, n_params, n_vocab, tokenizer, prediction_heads, has_template,
     roles; of models in models.toml also catalogue (its name there), description, licence. Only `error`, in words, when
     the file cannot be used."""
+    stands_for: str = ""
+    """Its own name, where `name` is that of several models that answer as one."""
+
+    @property
+    def own_name(self) -> str:
+        return self.stands_for or self.name
 
 
 class Catalogue:
@@ -162,7 +168,7 @@ class Catalogue:
     def settings_of(self, entry: Entry) -> ModelSettings:
         """What config.toml says of a model. Raises InvalidRequest when the file is malformed."""
         known_as = entry.details.get("catalogue", "")
-        return load_configuration(self._config_file).settings_of((entry.name, known_as))
+        return load_configuration(self._config_file).settings_of((entry.own_name, known_as))
 
     def cache_settings(self) -> CacheSettings:
         """What config.toml says of KV on disk. Raises InvalidRequest when the file is malformed."""

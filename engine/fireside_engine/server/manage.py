@@ -14,11 +14,13 @@ from starlette.responses import Response
 
 from fireside_engine import __version__, address
 from fireside_engine.hardware import memory
+from fireside_engine.models.catalogue import Entry
 from fireside_engine.server.body_shapes import DURATION
 from fireside_engine.server.engine import Engine
 from fireside_engine.server.openai_schema import parse, seconds
 from fireside_engine.server.resident import Resident
 from fireside_engine.server.responses import json_response
+from fireside_engine.server.worker_handle import WorkerHandle
 
 
 class ModelBody(BaseModel):
@@ -81,20 +83,29 @@ class Management:
         return json_response({"name": entry.name})
 
     async def load(self, request: Request) -> Response:
-        """Returns when the model is loaded. The load goes on when the client does not wait for it."""
+        """Returns when the model is loaded; of several that answer as one, all of this machine. The load goes on when
+        the client does not wait for it."""
         body = parse(ModelBody, await request.body())
         route = await self._engine.names.find(body.model)
-        resident = self._engine.resident(route.entry, deterministic=body.deterministic)
+        if route.auto is not None:
+            for i in route.auto.local[:-1]:
+                if (entry := route.auto.members[i].entry) is not None:
+                    await self._load(entry, body)
+        worker, note = await self._load(route.entry, body)
+        return json_response(
+            {"model": route.entry.name, "info": asdict(worker.info) if worker.info else None, "note": note}
+        )
+
+    async def _load(self, entry: Entry, body: ModelBody) -> tuple[WorkerHandle, str]:
+        """The loaded model, and what its user should know of it."""
+        resident = self._engine.resident(entry, deterministic=body.deterministic)
         resident.force = resident.force or body.force
         resident.enter(1)
         try:
             worker = await resident.worker()
         finally:
             resident.leave(1, body.keep_alive)
-        note = resident.grant.note if resident.grant is not None else ""
-        return json_response(
-            {"model": route.entry.name, "info": asdict(worker.info) if worker.info else None, "note": note}
-        )
+        return worker, resident.grant.note if resident.grant is not None else ""
 
     async def unload(self, request: Request) -> Response:
         """`unloaded` is false when a request still runs: then the model leaves after it."""

@@ -77,7 +77,8 @@ class Names:
         if own is not None:
             return Route(self._resolve(name), "The request named this model.")
         found = resolve(self._catalogue)
-        return Route(replace(found.front, name=AUTO), "The request left the choice of the model to the engine.", found)
+        front = replace(found.front, name=AUTO, stands_for=found.front.name)
+        return Route(front, "The request left the choice of the model to the engine.", found)
 
     async def register(self, path: str) -> Entry:
         """Raises NotAModel or ModelNotFound."""

@@ -29,6 +29,8 @@ class Loadable(Protocol):
     @property
     def name(self) -> str: ...
     @property
+    def own_name(self) -> str: ...
+    @property
     def path(self) -> Path: ...
 
 
@@ -76,7 +78,7 @@ class Supervisor:
             return found
         self._forget(path, modified)
         made = self._residents[key] = Resident(
-            key, entry.name, self._settings, self._planner, self._make_room, find_draft
+            key, entry.own_name, self._settings, self._planner, self._make_room, find_draft
         )
         return made
 

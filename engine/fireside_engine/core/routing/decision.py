@@ -108,7 +108,8 @@ def _by_price(now: Situation, lowest: int) -> Decision:
             )
             return _settled(now, stay, words, watch=stay < now.roster.top)
     cheapest = min(range(lowest, len(prices)), key=lambda i: (prices[i].total_s, -i))
-    if cheapest > tier and prices[cheapest].total_s * EARN < prices[tier].total_s:
+    # A guess is no reason to leave the cheapest tier, least of all for an engine elsewhere.
+    if cheapest > tier and not prices[cheapest].guess and prices[cheapest].total_s * EARN < prices[tier].total_s:
         words = f"{names[cheapest]}, which is more capable and, at {_s(prices[cheapest])}"
         words += f", no slower than {_s(prices[tier])}"
         return _settled(now, cheapest, words, watch=cheapest < now.roster.top)

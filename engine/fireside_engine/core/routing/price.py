@@ -58,6 +58,8 @@ class Price:
     load_s: float
     decode_s: float
     cached_n: int = 0
+    guess: bool = False
+    """Nothing of its tier was measured yet."""
 
     @property
     def begin_s(self) -> float:
@@ -88,6 +90,7 @@ def price(rates: Rates, known: Known, n_answer: int) -> Price:
         load_s=0.0 if known.loaded else rates.load,
         decode_s=n_answer / max(rates.write, 1e-6),
         cached_n=known.n - missing,
+        guess=rates.n == 0,
     )
 
 

@@ -141,6 +141,13 @@ class Store:
         self.capacity = capacity
         self.halves = [_Half(capacity)]
 
+    @classmethod
+    def of(cls, prompt: I32, answer: I32) -> Store:
+        """Of this answer alone."""
+        store = cls(LEAD + len(answer) + 4)
+        store.add(prompt, answer)
+        return store
+
     def add(self, prompt: I32, answer: I32) -> None:
         """Keep an answer, with the end of its prompt before it."""
         room = self.capacity - 2 - LEAD

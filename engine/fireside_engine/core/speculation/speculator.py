@@ -21,7 +21,7 @@ from fireside_engine.core.speculation.choice import Choice, choose
 from fireside_engine.core.speculation.costs import Costs, Key
 from fireside_engine.core.speculation.drafting import SHORT_LAG, ModelDrafting
 from fireside_engine.core.speculation.ledger import Ledger
-from fireside_engine.core.speculation.lookup import Index, Stores
+from fireside_engine.core.speculation.lookup import Index, Store, Stores
 from fireside_engine.core.speculation.matching import MAX_DRAFT
 from fireside_engine.core.speculation.tenure import Tenure, Wish
 from fireside_engine.core.speculation.tracker import Draft, Paper, Tracker
@@ -98,21 +98,21 @@ class Speculator:
             return
         index = self._indexes.setdefault(slot.id, Index(slot.capacity + 1))
         index.reset()
+        store, given = self.stores.of(request.scope), request.given
         self._trackers[slot.id] = Tracker(
             slot.tokens,
             index,
-            self.stores.of(request.scope),
+            store,
             self.calibration,
             request.tally,
             greedy=request.greedy,
             eog=request.eog,
-            given=request.given,
+            given=given,
+            # Where the answer leaves what was given, it may come back to it.
+            beside=None if given is None else Store.of(slot.tokens[: len(request.prompt)], given),
             start=len(request.prompt),
             tolerant=request.tolerance > 0.0,
         )
-        if request.given is not None and request.owner is not None:
-            # Where the answer leaves what was given, it may come back to it.
-            self.stores.of(request.scope).add(slot.tokens[: len(request.prompt)], request.given)
 
     def end(self, slot: Slot, request: Request) -> None:
         """The answer ended, whatever way: it may help the next one, unless nothing of it is to be kept."""

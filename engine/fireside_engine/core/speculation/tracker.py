@@ -99,10 +99,12 @@ class Tracker:
         eog: Collection[int],
         lookup: bool = True,
         given: I32 | None = None,
+        beside: Store | None = None,
         start: int = 0,
         tolerant: bool = False,
     ) -> None:
-        """given: an answer that begins at position `start`. tolerant: what a smaller model says may decide."""
+        """given: an answer that begins at position `start`; beside: the same for lookups. tolerant: what a smaller
+        model says may decide."""
         self.tally = tally
         self.from_model: Draft | None = None
         """What the draft model proposed for the present position."""
@@ -117,7 +119,8 @@ class Tracker:
         self._luck = Luck()
         self._own = Trace(index, loops=True)
         self._beyond = Trace(index, loops=True)
-        self._halves = [(half, Trace(half.index, loops=False)) for half in store.halves if half.n] if lookup else []
+        halves = (*(beside.halves if beside is not None else ()), *store.halves)
+        self._halves = [(half, Trace(half.index, loops=False)) for half in halves if half.n] if lookup else []
         self._seen: list[tuple[Source, Trace, int]] = []
         """The latest lookups: where, and how many tokens they drafted."""
         self._suggested: tuple[int, int] | None = None

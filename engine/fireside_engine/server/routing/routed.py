@@ -186,7 +186,8 @@ class RoutedGeneration:
         remote = self._resolved.members[tier].remote
         if remote is None or remote.on_failure == "fail":
             raise failed
-        self._notes.append(f"{failed.message} {self._name(self._resolved.local[-1])} of this machine went on")
+        what = failed.message.rstrip(".")
+        self._notes.append(f"{what[:1].lower()}{what[1:]}, so {self._name(self._resolved.local[-1])} went on")
         return self._resolved.local[-1]
 
     def _prepared(self, asked: Request, tier: int, plan: Plan, before: _Stage | None) -> Request:
@@ -317,6 +318,8 @@ class RoutedGeneration:
             doubt = self._doubt or 0.0
             reason = f"{tiers[decision.tier].name} was in doubt ({doubt:.2f} above {decision.threshold:.2f}): "
             reason += f"{tiers[tier].name} {how}"
+            if self._notes:
+                reason = f"{tiers[decision.tier].name} was in doubt ({doubt:.2f} above {decision.threshold:.2f})"
         if self._notes:
             reason = "; ".join([reason, *self._notes])
         return {
