@@ -70,6 +70,14 @@ def test_statistics_tell_what_it_cost() -> None:
     ]
 
 
+def test_statistics_tell_why_nothing_drafts() -> None:
+    why = "off: what this model remembers cannot be taken back token by token"
+    end = {"choices": [{"delta": {}, "finish_reason": "stop"}], "timings": TIMINGS, "fireside": {"speculation": why}}
+    assert f"drafts       {why}" in stats_lines(answer_of(delta("x"), end), 1.0, 2.0)
+    end["fireside"] = {"speculation": "lookups and grammar; no draft model known"}
+    assert not any(line.startswith("drafts") for line in stats_lines(answer_of(delta("x"), end), 1.0, 2.0))
+
+
 def test_statistics_of_an_empty_answer_have_no_rates() -> None:
     assert stats_lines(Answer(), None, 0.5)[0] == "prompt       0 tokens: 0 from cache, 0 read"
 
