@@ -217,6 +217,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         query=(("query", "Words that all must be there."),),
         for_owner=True,
     ),
+    ("GET", "/fireside/downloads"): Operation(
+        "fireside", "Models that could be fetched, and about what they would take here.", "Object", for_owner=True
+    ),
     ("POST", "/fireside/remove"): Operation(
         "fireside",
         "Remove a model, or unfinished downloads.",
