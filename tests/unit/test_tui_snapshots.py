@@ -27,6 +27,7 @@ from fireside.conversations.store import Store
 from fireside.conversations.tree import Conversation
 from fireside.prompt import Material
 from fireside.tui.app import FiresideApp
+from fireside.tui.screens.first_run import FirstRun
 from fireside.tui.start import Start
 from fireside.tui.widgets.transcript_view import TranscriptView
 
@@ -112,6 +113,13 @@ async def choosing(ui: Driver) -> None:
     await ui.pilot.pause(0.3)
 
 
+async def welcomed(ui: Driver) -> None:
+    await opened(ui)
+    ui.pilot.app.push_screen(FirstRun(ui.engine))
+    await ui.until(lambda: len(getattr(ui.pilot.app.screen, "_rows", [])) == 3)
+    await ui.pilot.pause(0.3)
+
+
 SHOWN: list[tuple[str, tuple[int, int], str, Show]] = [
     ("chat-120x40", (120, 40), "", opened),
     ("chat-80x24", (80, 24), "", opened),
@@ -125,6 +133,9 @@ SHOWN: list[tuple[str, tuple[int, int], str, Show]] = [
     ("models-120x40", (120, 40), "", choosing),
     ("models-80x24", (80, 24), "", choosing),
     ("models-40x12", (40, 12), "", choosing),
+    ("first-run-80x24", (80, 24), "", welcomed),
+    ("first-run-40x12", (40, 12), "", welcomed),
+    ("first-run-light", (80, 24), "fireside-light", welcomed),
 ]
 
 
