@@ -25,7 +25,7 @@ from fake_engine import running, write_model
 from fireside_engine.server.settings import Settings
 
 LEFT_OUT = "^/fireside/(stop|remove|quantize|measure|register)$|^/api/delete$"
-PLANNED = "|^/fireside/(fit|show|machine)$"
+PLANNED = "|^/fireside/(fit|show|machine|downloads)$"
 """A fake engine has no planner for these."""
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 CONFIG = """\
