@@ -264,8 +264,11 @@ class Speculator:
         plain = n_drawn / plan.plain_rate
         won = 0.0
         if plan.rows > 1 and step > 0.0:
-            # A hiccup of the machine is not the drafts' fault.
-            cost = min(seconds / step, 2.0 * self.costs.ratio(plan.depth, plan.streams, plan.rows))
+            # The load may have changed since the last single step. What is known well is believed; of what is not, a
+            # hiccup is not the drafts' fault, and a load that went is not their merit.
+            cost = self.costs.ratio(plan.depth, plan.streams, plan.rows)
+            if not self.costs.is_known(plan.depth, plan.streams, plan.rows):
+                cost = max(cost, min(seconds / step, 2.0 * cost))
             won = self.ledger.settle(plain, cost + self._spent, step)
         else:
             if self._spent:
