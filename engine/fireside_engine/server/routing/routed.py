@@ -1,10 +1,9 @@
 """One call of `auto` on its way through its tiers, told as one generation.
 
 The cheapest tier that may answer begins. While its doubt is looked at, what it writes is held back, in chunks that
-leave
-as soon as they are judged; so a reader never sees a word that is taken back. Where it is in doubt, the next tier reads
-what was held back, keeps the beginning that it agrees with, and goes on from there; what was shown already stays. The
-same happens where a remote tier fails in the middle and the settings want a local one to go on.
+leave as soon as they are judged; so a reader never sees a word that is taken back. Where it is in doubt, the next tier
+reads what was held back, keeps the beginning that it agrees with, and goes on from there; what was shown already stays.
+The same happens where a remote tier fails in the middle and the settings want a local one to go on.
 """
 
 from __future__ import annotations
