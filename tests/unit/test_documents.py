@@ -74,7 +74,7 @@ def section(text: str, title: str) -> str:
 def test_the_readme_has_its_two_commands_each_in_a_block_of_its_own() -> None:
     shell = blocks(README, "sh")
     assert 'pip install ".[starter]" && fireside run "Why is the sky blue?"\n' in shell
-    assert 'pip install ".[test]" && pytest\n' in shell
+    assert 'pip install ".[test]" && pytest -n 2\n' in shell
 
 
 def test_the_readme_shows_every_command() -> None:
