@@ -16,6 +16,18 @@ CACHE = Path(os.environ.get("FIRESIDE_TEST_MODELS", Path.home() / ".cache" / "fi
 """Where real models for tests lie. Only the starter is needed; the others make more tests run."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Several processes share the files of tests. Those of real models go to one of them, and first: a model computes on
+    all cores, and two at once take far longer than one after the other."""
+
+    def is_heavy(item: pytest.Item) -> bool:
+        return item.get_closest_marker("model") is not None or item.path.parent.name in ("e2e", "model")
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("models" if is_heavy(item) else str(item.path)))
+    items.sort(key=lambda item: not is_heavy(item))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _compiled_kernels_are_kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Numba's cache survives between tests although each has its own home."""
