@@ -17,8 +17,8 @@ CACHE = Path(os.environ.get("FIRESIDE_TEST_MODELS", Path.home() / ".cache" / "fi
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Several processes share the files of tests. Those of real models go to one of them, and first: a model computes on
-    all cores, and two at once take far longer than one after the other."""
+    """Several processes share the files of tests. Those of real models go to one of them, and first: a model computes
+    on all cores, and two at once take far longer than one after the other."""
 
     def is_heavy(item: pytest.Item) -> bool:
         return item.get_closest_marker("model") is not None or item.path.parent.name in ("e2e", "model")
