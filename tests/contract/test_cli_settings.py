@@ -96,7 +96,7 @@ def complete(script: Path, *words: str) -> list[str]:
 def test_bash_completes_commands_options_and_values(tmp_path: Path) -> None:
     script = tmp_path / "fireside.bash"
     script.write_bytes(fireside("completions", "bash").out)
-    assert complete(script, "se") == ["search", "serve"]
+    assert complete(script, "se") == ["search", "serve", "service"]
     assert complete(script, "run", "--sc") == ["--schema"]
     assert complete(script, "run", "--thinking", "s") == ["show"]
     assert complete(script, "run", "--seed", "") == []

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from textual.widgets import OptionList
@@ -183,28 +184,28 @@ def test_without_a_model_messages_wait_for_the_first_one() -> None:
     drive(fake, scenario, pull=pull)
 
 
-def test_a_stopped_or_failed_download_gives_back_what_waited() -> None:
-    for fails in (False, True):
-        pull = FakePull(fails=fails)
+@pytest.mark.parametrize("fails", [False, True], ids=["stopped", "failed"])
+def test_a_stopped_or_failed_download_gives_back_what_waited(fails: bool) -> None:
+    pull = FakePull(fails=fails)
 
-        async def scenario(ui: Driver, pull: FakePull = pull, fails: bool = fails) -> None:
-            await ui.until(lambda: not ui.chat.state.has_model)
-            await ui.send("/pull small-2b:Q4_K_M")
-            await ui.until(lambda: "14 s left" in ui.text(FetchStrip))
-            await ui.send("Are you there?")
-            await ui.until(lambda: ui.chat.state.queue)
-            if fails:
-                pull.end.set()
-            else:
-                await ui.send("/pull stop")
-            await ui.until(lambda: ui.prompt.text == "Are you there?")
-            assert pull.cancelled == (0 if fails else 1)
-            if fails:
-                assert any("The hub does not answer." in message for message in ui.messages)
-            else:
-                assert "kept" in ui.toasts
+    async def scenario(ui: Driver) -> None:
+        await ui.until(lambda: not ui.chat.state.has_model)
+        await ui.send("/pull small-2b:Q4_K_M")
+        await ui.until(lambda: "14 s left" in ui.text(FetchStrip))
+        await ui.send("Are you there?")
+        await ui.until(lambda: ui.chat.state.queue)
+        if fails:
+            pull.end.set()
+        else:
+            await ui.send("/pull stop")
+        await ui.until(lambda: ui.prompt.text == "Are you there?")
+        assert pull.cancelled == (0 if fails else 1)
+        if fails:
+            assert any("The hub does not answer." in message for message in ui.messages)
+        else:
+            assert "kept" in ui.toasts
 
-        drive(engine(names=()), scenario, pull=pull)
+    drive(engine(names=()), scenario, pull=pull)
 
 
 def test_the_first_start_offers_one_model_and_is_not_shown_again() -> None:

@@ -77,6 +77,8 @@ class Keeper:
         self._parts: Parts | None = None
         self._early: list[tuple[Cut, list[Rows], bytes | None]] = []
         self._early_bytes = 0
+        self._early_answers: list[tuple[bytes, bytes, Tokens, Owner]] = []
+        """Scope, digest of the text, tokens: what is remembered once the model's name is known."""
         self._lock = threading.Lock()
         self._spoken: OrderedDict[tuple[bytes, bytes], Tokens] = OrderedDict()
         threading.Thread(target=self._identify, args=(identify,), name="identify", daemon=True).start()
@@ -144,7 +146,6 @@ class Keeper:
         answer = b"".join(map(sequence.piece, tokens)).decode("utf-8", "replace")
         n = len(sequence.prompt)
         real = np.concatenate((sequence.prompt[n - tail.n :], np.array(tokens, np.int32)))
-        root = self._root(sequence.scope)
         # Some templates take the white space around a message.
         for text in {tail.text + answer, tail.text + answer.strip()}:
             if np.array_equal(self._tokenizer.spoken(text, tail.before), real):
@@ -154,8 +155,16 @@ class Keeper:
                 self._spoken[sequence.scope, digest] = real
                 while len(self._spoken) > REMEMBERED:
                     self._spoken.popitem(last=False)
-            if root is not None:
-                self._writer.remember(root, digest, real, sequence.owner)
+            self._remember(sequence.scope, digest, real, sequence.owner)
+
+    def _remember(self, scope: bytes, digest: bytes, tokens: Tokens, owner: Owner) -> None:
+        with self._lock:
+            if not self._identified.is_set():
+                self._early_answers.append((scope, digest, tokens, owner))
+                return
+        root = self._root(scope)
+        if root is not None:
+            self._writer.remember(root, digest, tokens, owner)
 
     # --- what the one who prepares prompts asks
 
@@ -163,6 +172,8 @@ class Keeper:
         """Tokens of those texts that are answers of this model, as it generated them."""
         digests = {_digest(text): text for text in texts if text}
         known: dict[str, Tokens] = {}
+        if digests:
+            self._worth_asking.wait(IDENTIFY_SECONDS)
         with self._lock:
             for digest in list(digests):
                 tokens = self._spoken.get((scope, digest))
@@ -193,6 +204,7 @@ class Keeper:
         with self._lock:
             self._spoken.clear()
             self._early = [waiting for waiting in self._early if owner is None or waiting[0].owner != owner]
+            self._early_answers = [one for one in self._early_answers if owner is None or one[3] != owner]
         if owner is not None:
             self._writer.forget(owner)
 
@@ -223,6 +235,10 @@ class Keeper:
             early, self._early = self._early, []
             for waiting in early:
                 self._write(*waiting)
+            answers, self._early_answers = self._early_answers, []
+            for scope, digest, tokens, owner in answers:
+                if (root := self._root(scope)) is not None:
+                    self._writer.remember(root, digest, tokens, owner)
             self._identified.set()
             self._worth_asking.set()
 
