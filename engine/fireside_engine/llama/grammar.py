@@ -99,7 +99,6 @@ class GrammarCompiler:
         Takes up to COMPILE_SECONDS, so not for the thread that decodes. Raises InvalidConstraint for what is malformed,
         not supported, too large, or longer than `max_tokens` at its shortest.
         """
-        _, vocabulary = self._get_tables()
         with self._lock:
             compiled = self._kept.get(constraint)
             if compiled is not None:
@@ -116,7 +115,7 @@ class GrammarCompiler:
                 f" {len(compiled.way)} tokens, and {max_tokens} are allowed.",
                 hint=f"Allow at least {len(compiled.way)} tokens.",
             )
-        return Matcher(compiled, vocabulary, self._tokenizer.eog)
+        return Matcher(compiled, self._get_tables()[1], self._tokenizer.eog)
 
     def _get_tables(self) -> tuple[llguidance.LLTokenizer, Vocabulary]:
         with self._tables_lock:
@@ -130,8 +129,9 @@ class GrammarCompiler:
             return self._tables
 
     def _compile(self, constraint: Constraint) -> _Compiled:
-        table, vocabulary = self._get_tables()
+        # First, because making the tables takes seconds, which nobody shall have for a grammar that is refused.
         grammar, facts = _checked(constraint)
+        table, vocabulary = self._get_tables()
         in_json = constraint.kind in ("json_schema", "json_object")
         spaced_grammars = _spaced(constraint) if in_json else []
 
