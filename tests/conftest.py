@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
 import sys
@@ -16,16 +17,27 @@ CACHE = Path(os.environ.get("FIRESIDE_TEST_MODELS", Path.home() / ".cache" / "fi
 """Where real models for tests lie. Only the starter is needed; the others make more tests run."""
 
 
+def _is_heavy(item: pytest.Item) -> bool:
+    """It computes with a real model, on all cores."""
+    return item.get_closest_marker("model") is not None or item.path.parent.name in ("e2e", "model")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Several processes share the files of tests. Those of real models go to one of them, and first: a model computes
-    on all cores, and two at once take far longer than one after the other."""
+    """Heavy tests come first: of several processes one begins with them, while the others do the rest."""
+    items.sort(key=lambda item: not _is_heavy(item))
 
-    def is_heavy(item: pytest.Item) -> bool:
-        return item.get_closest_marker("model") is not None or item.path.parent.name in ("e2e", "model")
 
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("models" if is_heavy(item) else str(item.path)))
-    items.sort(key=lambda item: not is_heavy(item))
+@pytest.fixture(autouse=True)
+def _one_model_computes_at_a_time(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Two at once take far longer than one after the other."""
+    if "PYTEST_XDIST_WORKER" not in os.environ or not _is_heavy(request.node):
+        yield
+        return
+    with (tmp_path_factory.getbasetemp().parent / "models.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
