@@ -28,8 +28,8 @@ from fireside_engine.kv_cache.temporary import Temporary, locked
 
 log = logging.getLogger(__name__)
 
-READ_WAIT = 0.25
-"""Seconds that a look-up waits for another process; then it is a miss."""
+READ_WAIT = 1.0
+"""Seconds that a look-up waits for whoever writes; then it is a miss, and computing takes longer than this."""
 WRITE_WAIT = 5.0
 REBUILD_WAIT = 30.0
 """Seconds that a write waits for a new index."""
