@@ -42,10 +42,17 @@ def _one_model_computes_at_a_time(
 
 @pytest.fixture(scope="session", autouse=True)
 def _compiled_kernels_are_kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Numba's cache survives between tests although each has its own home."""
+    """Numba's cache survives between tests although each has its own home.
+
+    Each process of tests has its own: numba numbers the functions in a cache by looking what is there, so two processes
+    that compile different ones at once can end with each other's, and crash.
+    """
+    base = tmp_path_factory.getbasetemp()
     with pytest.MonkeyPatch.context() as patch:
         if "NUMBA_CACHE_DIR" not in os.environ:
-            patch.setenv("NUMBA_CACHE_DIR", str(tmp_path_factory.getbasetemp().parent / "numba"))
+            patch.setenv(
+                "NUMBA_CACHE_DIR", str((base if "PYTEST_XDIST_WORKER" in os.environ else base.parent) / "numba")
+            )
         yield
 
 
